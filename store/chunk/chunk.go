@@ -1,0 +1,145 @@
+// Package chunk cuts bytes into chunks by content and names them.
+//
+// A [Domain] holds what an organisation's stores must agree on so that equal
+// bytes become equal chunks: the key of the hash, the polynomial of the rolling
+// checksum, and the sizes. It is also what keeps stores of different domains
+// from learning anything of each other: without the key nobody can tell
+// whether a chunk they know is in a store, and without the polynomial nobody
+// can guess a file from the lengths of its chunks.
+//
+// The one idea: where a cut falls depends only on the 64 bytes before it, so
+// an insertion moves the cuts around it and no others.
+//
+// This is the only package that imports the chunker and the hash.
+package chunk
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/restic/chunker"
+	"github.com/zeebo/blake3"
+
+	"satchel/store"
+)
+
+// The sizes of a new domain. A cut is taken no earlier than after Min bytes
+// and then on average after 2^AverageBits more, so these make chunks of 64 KiB
+// on average; a shorter file is one chunk.
+const (
+	defaultMin         = 32 << 10
+	defaultMax         = 256 << 10
+	defaultAverageBits = 15
+)
+
+// The limits within which [Domain.Check] takes the sizes of a domain.
+const (
+	minMin         = 64 // the window of the rolling checksum
+	maxAverageBits = 22
+)
+
+// polynomialDegree is the degree of the irreducible polynomials that the
+// rolling checksum takes.
+const polynomialDegree = 53
+
+// A Domain is what stores must share so that equal bytes make equal chunks.
+type Domain struct {
+	Key         [32]byte // of the keyed BLAKE3 hash; secret
+	Polynomial  uint64   // irreducible over GF(2), of degree 53; secret
+	Min         int      // least bytes of a chunk that is not the last
+	Max         int      // most bytes of a chunk
+	AverageBits int      // after Min bytes, one place in 2^AverageBits is a cut
+}
+
+// NewDomain returns a domain with a random key and polynomial, and sizes that
+// make chunks of 64 KiB on average.
+func NewDomain() (Domain, error) {
+	pol, err := chunker.RandomPolynomial()
+	if err != nil {
+		return Domain{}, fmt.Errorf("choose polynomial: %w", err)
+	}
+	d := Domain{
+		Polynomial:  uint64(pol),
+		Min:         defaultMin,
+		Max:         defaultMax,
+		AverageBits: defaultAverageBits,
+	}
+	rand.Read(d.Key[:]) // never fails
+	return d, nil
+}
+
+// Check reports a domain that no splitter can work with.
+func (d Domain) Check() error {
+	pol := chunker.Pol(d.Polynomial)
+	switch {
+	case d.Key == [32]byte{}:
+		return errors.New("domain: the key is empty")
+	case pol.Deg() != polynomialDegree || !pol.Irreducible():
+		return fmt.Errorf("domain: the polynomial is not irreducible of degree %d", polynomialDegree)
+	case d.Min < minMin || d.Min > d.Max || d.Max > store.MaxChunk:
+		return fmt.Errorf("domain: chunks of %d to %d bytes: want %d <= min <= max <= %d", d.Min, d.Max, minMin, store.MaxChunk)
+	case d.AverageBits < 1 || d.AverageBits > maxAverageBits:
+		return fmt.Errorf("domain: %d average bits: want 1 to %d", d.AverageBits, maxAverageBits)
+	}
+	return nil
+}
+
+// ID names data: its BLAKE3-256 hash under the domain's key.
+//
+// Source: BLAKE3 specification, keyed_hash mode.
+func (d Domain) ID(data []byte) (id store.ID) {
+	h, err := blake3.NewKeyed(d.Key[:])
+	if err != nil {
+		panic(err) // the key has the one length that NewKeyed takes
+	}
+	h.Write(data) // never fails
+	h.Sum(id[:0])
+	return id
+}
+
+// domainJSON is how a domain is written in a store's configuration.
+type domainJSON struct {
+	Key         string `json:"key"`
+	Polynomial  string `json:"polynomial"`
+	Min         int    `json:"min"`
+	Max         int    `json:"max"`
+	AverageBits int    `json:"average_bits"`
+}
+
+// MarshalJSON implements [json.Marshaler]: key and polynomial in hexadecimal.
+func (d Domain) MarshalJSON() ([]byte, error) {
+	return json.Marshal(domainJSON{
+		Key:         hex.EncodeToString(d.Key[:]),
+		Polynomial:  fmt.Sprintf("%x", d.Polynomial),
+		Min:         d.Min,
+		Max:         d.Max,
+		AverageBits: d.AverageBits,
+	})
+}
+
+// UnmarshalJSON implements [json.Unmarshaler] and takes only domains that
+// [Domain.Check] finds right.
+func (d *Domain) UnmarshalJSON(b []byte) error {
+	var j domainJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	n := Domain{Min: j.Min, Max: j.Max, AverageBits: j.AverageBits}
+	if len(j.Key) != hex.EncodedLen(len(n.Key)) {
+		return fmt.Errorf("domain: key of %d digits: want %d", len(j.Key), hex.EncodedLen(len(n.Key)))
+	}
+	if _, err := hex.Decode(n.Key[:], []byte(j.Key)); err != nil {
+		return fmt.Errorf("domain: key: %w", err)
+	}
+	if _, err := fmt.Sscanf(j.Polynomial, "%x", &n.Polynomial); err != nil {
+		return fmt.Errorf("domain: polynomial %.32q: %w", j.Polynomial, err)
+	}
+	if err := n.Check(); err != nil {
+		return err
+	}
+	*d = n
+	return nil
+}

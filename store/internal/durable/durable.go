@@ -1,0 +1,124 @@
+// Package durable owns fsync: whatever must survive a power cut goes through
+// an [FS].
+//
+// Invariant: when a method returns nil, its effect survives a power cut; when
+// it fails, the old state is still there or the new state is there whole.
+//
+// The one idea: a write becomes durable in steps, and each step is a place
+// where a crash may fall, so each step asks [FS.Fault] first. Tests make every
+// step fail in turn, both before it happens and after.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A Step is one durable action. Fault functions see it before it happens.
+type Step struct {
+	Op   string // "write", "sync", "rename", "syncdir", "mkdir", "remove" or "commit"
+	Name string // the file that it is about
+}
+
+// An FS makes changes to files durable. The zero value is ready for use.
+type FS struct {
+	// Fault, when not nil, is asked before each step. It returns nil to let
+	// the step be, or the error that the step is to report; persist says that
+	// the step happens all the same, as when power fails just after it.
+	Fault func(s Step) (err error, persist bool)
+}
+
+// Do runs one step.
+func (f FS) Do(op, name string, do func() error) error {
+	if f.Fault != nil {
+		if err, persist := f.Fault(Step{op, name}); err != nil {
+			if persist {
+				err = errors.Join(err, do())
+			}
+			return fmt.Errorf("%s %s: %w", op, name, err)
+		}
+	}
+	return do()
+}
+
+// Sync makes the contents of an open file durable.
+func (f FS) Sync(file *os.File) error {
+	return f.Do("sync", file.Name(), file.Sync)
+}
+
+// Rename moves a file whose contents are durable already to its final name,
+// replacing what is there.
+func (f FS) Rename(from, to string) error {
+	err := f.Do("rename", to, func() error { return os.Rename(from, to) })
+	if err != nil {
+		return err
+	}
+	return f.syncDir(filepath.Dir(to))
+}
+
+// Mkdir makes a directory, and those above it, for the owner alone. A directory
+// that is there already is no error.
+func (f FS) Mkdir(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		if err := f.Mkdir(parent); err != nil {
+			return err
+		}
+	}
+	err := f.Do("mkdir", dir, func() error { return os.Mkdir(dir, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return f.syncDir(filepath.Dir(dir))
+}
+
+// Remove removes a file. A file that is not there is no error. Only its
+// absence is promised to be seen by whoever looks next: after a power cut it
+// may be back.
+func (f FS) Remove(name string) error {
+	return f.Do("remove", name, func() error {
+		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// WriteFile replaces the named file with data, readable by its owner alone.
+func (f FS) WriteFile(name string, data []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tmp.Close())
+			os.Remove(tmp.Name()) // what is left of it is only litter
+		}
+	}()
+	if err := f.Do("write", name, func() error { _, err := tmp.Write(data); return err }); err != nil {
+		return err
+	}
+	if err := f.Sync(tmp); err != nil {
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	return f.Rename(tmp.Name(), name)
+}
+
+func (f FS) syncDir(dir string) error {
+	return f.Do("syncdir", dir, func() error {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(d.Sync(), d.Close())
+	})
+}

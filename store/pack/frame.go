@@ -1,0 +1,181 @@
+package pack
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"satchel/store"
+)
+
+// How the plaintext of a frame is stored.
+const (
+	codecRaw  = 0
+	codecZstd = 1
+)
+
+// windowSize bounds the memory of a compressor and what it asks of readers.
+const windowSize = 1 << 20
+
+// newEncoder and newDecoder keep one of each for the process: both serve any
+// number of goroutines and keep their working memory from call to call.
+var (
+	newEncoder = sync.OnceValue(func() *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault),
+			zstd.WithWindowSize(windowSize), zstd.WithEncoderCRC(false))
+		if err != nil {
+			panic(err) // the options are constants
+		}
+		return e
+	})
+	newDecoder = sync.OnceValue(func() *zstd.Decoder {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0),
+			zstd.WithDecoderMaxMemory(MaxFrameData), zstd.WithDecoderMaxWindow(MaxFrameData))
+		if err != nil {
+			panic(err) // the options are constants
+		}
+		return d
+	})
+)
+
+// AppendFrame appends to dst the frame of the chunks whose plaintext lies one
+// after the other in data, lens[i] bytes each. It compresses them together,
+// or stores them as they are where that is no longer. The lengths must keep
+// the limits of a frame.
+func AppendFrame(dst, data []byte, lens []int) []byte {
+	start := len(dst)
+	dst = append(dst, frameMagic...)
+	dst = append(dst, codecZstd, 0)
+	dst = le.AppendUint16(dst, uint16(len(lens)))
+	dst = append(dst, make([]byte, 12)...) // stored length and two checksums, below
+	for _, n := range lens {
+		dst = le.AppendUint32(dst, uint32(n))
+	}
+	payload := len(dst)
+	dst = newEncoder().EncodeAll(data, dst)
+	if len(dst)-payload >= len(data) {
+		dst[start+4] = codecRaw
+		dst = append(dst[:payload], data...)
+	}
+	h := dst[start:payload]
+	le.PutUint32(h[8:], uint32(len(dst)-payload))
+	le.PutUint32(h[12:], checksum(dst[payload:]))
+	le.PutUint32(h[16:], headerSum(h))
+	return dst
+}
+
+// headerSum is the checksum of a frame's header, without the field that holds
+// it.
+func headerSum(h []byte) uint32 {
+	return crc32.Update(checksum(h[:16]), castagnoli, h[frameFixed:])
+}
+
+// A Content is what a frame holds.
+type Content struct {
+	Data []byte // plaintext of the chunks, one after the other; cut short by damage
+	Lens []int  // bytes of each chunk
+	// Damage is nil, or says why the frame's bytes are not what was written.
+	// Chunks that lie whole in Data may still be right: their IDs tell.
+	Damage error
+}
+
+// frameHeader is the decoded header of a frame.
+type frameHeader struct {
+	codec  byte
+	stored int
+	sum    uint32
+	lens   []int
+	total  int // of lens
+}
+
+func (h *frameHeader) size() int { return frameFixed + 4*len(h.lens) }
+
+// parseFrameHeader reads the header at the start of b, which may go on with
+// other bytes.
+func parseFrameHeader(b []byte) (h frameHeader, err error) {
+	if len(b) < frameFixed || string(b[:4]) != frameMagic {
+		return h, corrupt("no frame begins here")
+	}
+	count := int(le.Uint16(b[6:]))
+	if count == 0 || count > MaxFrameChunks || len(b) < frameFixed+4*count {
+		return h, corrupt("frame header of %d chunks", count)
+	}
+	if headerSum(b[:frameFixed+4*count]) != le.Uint32(b[16:]) {
+		return h, corrupt("frame header: checksum does not match")
+	}
+	h = frameHeader{codec: b[4], stored: int(le.Uint32(b[8:])), sum: le.Uint32(b[12:]), lens: make([]int, count)}
+	for i := range h.lens {
+		n := le.Uint32(b[frameFixed+4*i:])
+		if n == 0 || n > store.MaxChunk {
+			return h, corrupt("frame header: chunk of %d bytes", n)
+		}
+		h.lens[i] = int(n)
+		h.total += int(n)
+	}
+	switch {
+	case b[5] != 0 || h.codec > codecZstd:
+		return h, corrupt("frame header: codec %d", b[4])
+	case h.total > MaxFrameData || h.stored > h.total || h.stored == 0:
+		return h, corrupt("frame header: %d bytes that hold %d", h.stored, h.total)
+	}
+	return h, nil
+}
+
+// DecodeFrame reads a frame. It appends the plaintext to dst, which may be
+// nil. The error is [store.ErrCorrupt] when nothing of the frame can be had;
+// lesser damage is told in the content.
+func DecodeFrame(frame, dst []byte) (Content, error) {
+	h, err := parseFrameHeader(frame)
+	if err != nil {
+		return Content{}, err
+	}
+	if len(frame) != h.size()+h.stored {
+		return Content{}, corrupt("frame of %d bytes: its header says %d", len(frame), h.size()+h.stored)
+	}
+	payload := frame[h.size():]
+	c := Content{Lens: h.lens}
+	if checksum(payload) != h.sum {
+		c.Damage = corrupt("frame: checksum does not match")
+	}
+	start := len(dst)
+	if h.codec == codecRaw {
+		dst = append(dst, payload...)
+	} else {
+		if free := cap(dst) - start; free < h.total {
+			dst = append(make([]byte, 0, start+h.total), dst...)
+		}
+		var derr error
+		dst, derr = newDecoder().DecodeAll(payload, dst)
+		if derr != nil && c.Damage == nil {
+			c.Damage = corrupt("frame: %v", derr)
+		}
+	}
+	c.Data = dst[start:]
+	if len(c.Data) != h.total && c.Damage == nil {
+		c.Damage = corrupt("frame decodes to %d bytes: want %d", len(c.Data), h.total)
+	}
+	return c, nil
+}
+
+// ReadFrame reads and decodes the frame of n bytes at offset off. The buffer,
+// which may be nil, is used for the bytes on disk and returned for the next
+// call.
+func ReadFrame(r io.ReaderAt, off int64, n int, buf []byte) (Content, []byte, error) {
+	if n < frameFixed || n > maxFrame || off < headerSize {
+		return Content{}, buf, corrupt("frame of %d bytes at %d", n, off)
+	}
+	if cap(buf) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	if _, err := r.ReadAt(buf, off); err == io.EOF {
+		return Content{}, buf, corrupt("pack ends within the frame at %d", off)
+	} else if err != nil {
+		return Content{}, buf, fmt.Errorf("read frame at %d: %w", off, err)
+	}
+	c, err := DecodeFrame(buf, nil)
+	return c, buf, err
+}

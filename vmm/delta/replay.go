@@ -1,0 +1,93 @@
+package delta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// Replay returns the path of a clean disk with the contents of the one at
+// path. A disk that is clean or fresh is returned as it is. For a dirty one it
+// makes a copy, in which it replays the journal and mends what is safe to mend
+// (e2fsck -p). Only if that is refused, it starts over with a second copy and
+// mends whatever it can (e2fsck -y), and says in a [Note] what was done.
+//
+// The copy is named path with ".replayed" appended; an older one is replaced.
+// The original is never written to.
+func Replay(ctx context.Context, path string) (string, []Note, error) {
+	st, err := State(path)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case st.Condition == Absent:
+		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, os.ErrNotExist)
+	case st.Condition != Dirty:
+		return path, nil, nil
+	}
+	e2fsck, err := findTool("e2fsck")
+	if err != nil {
+		return "", nil, err
+	}
+	clean, tmp := path+".replayed", path+".replaying"
+	defer os.Remove(tmp)
+	notes, err := repair(ctx, e2fsck, path, tmp)
+	if err != nil {
+		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
+	}
+	if err := publish(tmp, clean); err != nil {
+		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
+	}
+	return clean, notes, nil
+}
+
+// repair makes tmp a clean copy of the disk at path.
+func repair(ctx context.Context, e2fsck, path, tmp string) ([]Note, error) {
+	if err := clone(ctx, path, tmp); err != nil {
+		return nil, err
+	}
+	first, err := check(ctx, e2fsck, "-p", tmp)
+	if err != nil {
+		return nil, err
+	}
+	if first == "" {
+		return nil, nil
+	}
+	if err := clone(ctx, path, tmp); err != nil {
+		return nil, err
+	}
+	second, err := check(ctx, e2fsck, "-y", tmp)
+	if err != nil {
+		return nil, err
+	}
+	if second != "" {
+		return nil, fmt.Errorf("e2fsck can not repair it%s", detail(second))
+	}
+	return []Note{{Reason: "the file system was damaged and repaired as far as possible" + detail(first)}}, nil
+}
+
+// fsckCorrected are the bits of e2fsck's exit code that say it mended what it
+// found; all others say that it did not.
+const fsckCorrected = 1 | 2
+
+// check runs e2fsck and returns "" when it left the disk clean, what it
+// printed when it refused to go on, or an error when it could not run.
+func check(ctx context.Context, e2fsck, mode, disk string) (string, error) {
+	out, err := run(ctx, e2fsck, "-f", mode, disk)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() < 0) {
+		return "", fmt.Errorf("e2fsck %s: %w%s", mode, err, detail(out))
+	}
+	if err != nil && exit.ExitCode()&^fsckCorrected != 0 {
+		return fmt.Sprintf("exit code %d: %s", exit.ExitCode(), out), nil
+	}
+	st, err := State(disk)
+	if err != nil {
+		return "", err
+	}
+	if st.Condition == Dirty {
+		return "still dirty after e2fsck " + mode, nil
+	}
+	return "", nil
+}

@@ -89,9 +89,13 @@ func (f FS) Remove(name string) error {
 	})
 }
 
+// TempPattern is the pattern of the names of the files that WriteFile leaves
+// behind when the process dies.
+const TempPattern = ".tmp-*"
+
 // WriteFile replaces the named file with data, readable by its owner alone.
 func (f FS) WriteFile(name string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".tmp-*")
+	tmp, err := os.CreateTemp(filepath.Dir(name), TempPattern)
 	if err != nil {
 		return err
 	}

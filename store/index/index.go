@@ -1,0 +1,217 @@
+// Package index says in which pack each chunk lies.
+//
+// The index is a bbolt database that can always be rebuilt from the packs. It
+// also knows which chunks gc has condemned: those that nothing reached when gc
+// last looked. A condemned chunk can still be read, and whoever wants to rely
+// on it rescues it first. docs/format/index.md specifies the records.
+//
+// Invariants:
+//
+//   - The index names only packs that are durable.
+//   - A chunk has one location. Adding it again changes nothing but lifts its
+//     condemnation.
+//   - Each record carries a checksum over itself and its key.
+//
+// The one idea: every change is one short transaction that checks what it
+// relies on, so processes need no other agreement.
+package index
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"satchel/store"
+	"satchel/store/internal/bolt"
+	"satchel/store/internal/durable"
+	"satchel/store/pack"
+)
+
+// Version is the version of the format that this build writes and reads.
+const Version = 1
+
+var (
+	chunksBucket    = []byte("chunks")    // chunk ID: record
+	packsBucket     = []byte("packs")     // pack number: size and name
+	namesBucket     = []byte("names")     // pack name: pack number
+	condemnedBucket = []byte("condemned") // chunk ID: epoch
+)
+
+var be = binary.BigEndian
+
+// An Index is the index of one store. Its methods may be called from several
+// goroutines, and from several processes, at once.
+type Index struct{ file *bolt.File }
+
+// New returns the index in the file at path. It does not open it.
+func New(path string, fsys durable.FS) *Index {
+	return &Index{bolt.New(path, fsys, bolt.Format{
+		Name:    "satchel-index",
+		Version: Version,
+		Help:    "run `satchel store verify --rebuild-index`",
+	})}
+}
+
+// Create makes an empty index at the temporary name and moves it to its place,
+// replacing what is there.
+func (x *Index) Create(tmp string) error { return x.file.Create(tmp, makeBuckets) }
+
+func makeBuckets(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{chunksBucket, packsBucket, namesBucket, condemnedBucket} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An Entry is what the index knows of a chunk.
+type Entry struct {
+	Location
+	Found     bool
+	Condemned bool
+}
+
+// Lookup finds chunks. The entries are in the order of ids.
+func (x *Index) Lookup(ctx context.Context, ids []store.ID) ([]Entry, error) {
+	var entries []Entry
+	err := x.file.View(ctx, func(tx *bbolt.Tx) error {
+		entries = make([]Entry, len(ids))
+		t := tables(tx)
+		for i, id := range ids {
+			r, found, err := t.get(id)
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue
+			}
+			loc, err := t.locate(r)
+			if err != nil {
+				return err
+			}
+			entries[i] = Entry{Location: loc, Found: true, Condemned: t.condemned.Get(id[:]) != nil}
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// Add names a durable pack and the chunks in it. Chunks that have a location
+// keep it. Adding a pack again changes nothing.
+func (x *Index) Add(ctx context.Context, name string, size int64, frames []pack.Frame) error {
+	return x.file.Update(ctx, func(tx *bbolt.Tx) error {
+		_, err := tables(tx).add(name, size, frames)
+		return err
+	})
+}
+
+// Present reports which chunks the caller may rely on: those that are indexed.
+// It lifts the condemnation of those among them that gc has condemned.
+func (x *Index) Present(ctx context.Context, ids []store.ID) ([]bool, error) {
+	entries, err := x.Lookup(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	present := make([]bool, len(ids))
+	rescue := false
+	for i, e := range entries {
+		present[i] = e.Found
+		rescue = rescue || e.Condemned
+	}
+	if !rescue {
+		return present, nil
+	}
+	err = x.file.Update(ctx, func(tx *bbolt.Tx) error {
+		t := tables(tx)
+		for i, id := range ids {
+			_, found, err := t.get(id)
+			if err != nil {
+				return err
+			}
+			present[i] = found
+			if err := t.condemned.Delete(id[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return present, err
+}
+
+// table is the buckets of one transaction.
+type table struct{ chunks, packs, names, condemned *bbolt.Bucket }
+
+func tables(tx *bbolt.Tx) table {
+	return table{tx.Bucket(chunksBucket), tx.Bucket(packsBucket), tx.Bucket(namesBucket), tx.Bucket(condemnedBucket)}
+}
+
+func (t table) get(id store.ID) (record, bool, error) {
+	b := t.chunks.Get(id[:])
+	if b == nil {
+		return record{}, false, nil
+	}
+	r, err := parseRecord(id, b)
+	return r, err == nil, err
+}
+
+func (t table) locate(r record) (Location, error) {
+	p, err := t.pack(r.pack)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{Pack: p.Name, Offset: int64(r.offset), FrameLen: int(r.frameLen), Start: int(r.start), Len: int(r.len)}, nil
+}
+
+func (t table) pack(number uint32) (Pack, error) {
+	b := t.packs.Get(be.AppendUint32(nil, number))
+	if len(b) <= 8 {
+		return Pack{}, fmt.Errorf("%w: index has no pack %d", store.ErrCorrupt, number)
+	}
+	return Pack{Name: string(b[8:]), Size: int64(be.Uint64(b))}, nil
+}
+
+// add returns the pack's number.
+func (t table) add(name string, size int64, frames []pack.Frame) (uint32, error) {
+	number, err := t.register(name, size)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range frames {
+		start := 0
+		for _, c := range f.Chunks {
+			r := record{number, uint32(f.Offset), uint32(f.Len), uint32(start), uint32(c.Len)}
+			start += c.Len
+			if t.chunks.Get(c.ID[:]) == nil {
+				if err := t.chunks.Put(c.ID[:], r.encode(c.ID)); err != nil {
+					return 0, err
+				}
+			}
+			if err := t.condemned.Delete(c.ID[:]); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return number, nil
+}
+
+// register gives a pack its number, or finds the one it has.
+func (t table) register(name string, size int64) (uint32, error) {
+	if b := t.names.Get([]byte(name)); len(b) == 4 {
+		return be.Uint32(b), nil
+	}
+	seq, err := t.packs.NextSequence()
+	if err != nil {
+		return 0, err
+	}
+	if seq > 1<<32-1 {
+		return 0, fmt.Errorf("index has numbered %d packs: rebuild it", seq)
+	}
+	key := be.AppendUint32(nil, uint32(seq))
+	if err := t.names.Put([]byte(name), key); err != nil {
+		return 0, err
+	}
+	return uint32(seq), t.packs.Put(key, append(be.AppendUint64(nil, uint64(size)), name...))
+}

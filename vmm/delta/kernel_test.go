@@ -64,10 +64,7 @@ func kernelEntry(t *testing.T, path, rel string) layers.Entry {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Type = layers.Regular
-		id, size := kernelSum(t, path)
-		if e.Size = size; size > 0 {
-			e.Extents = []layers.Extent{{ID: id, Len: size}}
-		}
+		e.Size, e.Extents = kernelBlocks(t, path)
 	case unix.S_IFDIR:
 		e.Type = layers.Dir
 	case unix.S_IFLNK:

@@ -2,8 +2,8 @@ package delta
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -11,16 +11,6 @@ import (
 	"satchel/layers"
 	"satchel/vmm/delta/ext4"
 )
-
-// An Ingester takes the contents of files; [satchel/layers/ingest.Pipeline]
-// is one.
-type Ingester interface {
-	// Add stores what open gives and sets the entry's size and extents some
-	// time before Wait returns.
-	Add(e *layers.Entry, open func() (io.ReadCloser, error))
-	// Wait returns when everything that was added is stored.
-	Wait() error
-}
 
 // Read captures a clean delta disk: it returns the upper directory as a tree
 // of changes, with whiteouts and opaque directories, and gives the contents of
@@ -244,16 +234,28 @@ func overlay(e *layers.Entry, attrs []layers.Xattr) error {
 // ingest hands out the contents. The tree is complete by now, so its entries
 // stay where they are.
 func (w *walk) ingest(pl Ingester) error {
+	var holes []*sparse
+	var failed error
 	for _, f := range w.files {
-		if w.ctx.Err() != nil {
+		if failed = w.ctx.Err(); failed != nil {
 			break
 		}
-		pl.Add(&w.tree[f.at], func() (io.ReadCloser, error) {
-			return openContents(w.fs, f.inode)
-		})
+		e := &w.tree[f.at]
+		r, err := w.fs.File(f.inode)
+		if err != nil {
+			failed = fmt.Errorf("%q: %w", e.Path, err)
+			break
+		}
+		if s := add(pl, e, r); s != nil {
+			holes = append(holes, s)
+		}
 	}
-	if err := pl.Wait(); err != nil {
+	// The disk is read until Wait returns, whatever else went wrong.
+	if err := errors.Join(failed, pl.Wait()); err != nil {
 		return err
 	}
-	return w.ctx.Err()
+	for _, s := range holes {
+		s.join()
+	}
+	return nil
 }

@@ -35,12 +35,6 @@ type writer struct {
 	packs   int // begun so far
 }
 
-// gathering is a frame that is being filled.
-type gathering struct {
-	data   []byte
-	chunks []pack.Chunk
-}
-
 var errClosed = errors.New("writer is closed")
 
 // Begin takes a writer's lease. The purpose tells people what the process does.
@@ -112,30 +106,20 @@ func (w *writer) stage(id store.ID, data []byte, present bool) (full *gathering,
 	w.stats.NewChunks++
 	w.stats.NewBytes += int64(len(data))
 	f := w.frame
-	f.data = append(f.data, data...)
-	f.chunks = append(f.chunks, pack.Chunk{ID: id, Len: len(data)})
-	if len(f.data) >= pack.FrameTarget || len(f.chunks) == pack.MaxFrameChunks {
+	f.add(id, data)
+	if f.full() {
 		w.frame = gatherings.Get().(*gathering)
 		return f, nil
 	}
 	return nil, nil
 }
 
-var (
-	gatherings = sync.Pool{New: func() any { return &gathering{} }}
-	buffers    = sync.Pool{New: func() any { return new([]byte) }}
-)
-
 // write compresses a frame, appends it to the open pack, and publishes the
 // pack when that fills it.
 func (w *writer) write(ctx context.Context, f *gathering) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	lens := make([]int, len(f.chunks))
-	for i, c := range f.chunks {
-		lens[i] = c.Len
-	}
-	*buf = pack.AppendFrame((*buf)[:0], f.data, lens)
+	*buf = f.encode((*buf)[:0])
 	full, err := w.append(*buf, f.chunks)
 	if err != nil {
 		return err

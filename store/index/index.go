@@ -167,15 +167,15 @@ func (t table) locate(r record) (Location, error) {
 
 func (t table) pack(number uint32) (Pack, error) {
 	b := t.packs.Get(be.AppendUint32(nil, number))
-	if len(b) <= 8 {
+	if b == nil {
 		return Pack{}, fmt.Errorf("%w: index has no pack %d", store.ErrCorrupt, number)
 	}
-	return Pack{Name: string(b[8:]), Size: int64(be.Uint64(b))}, nil
+	return parsePack(b)
 }
 
 // add returns the pack's number.
 func (t table) add(name string, size int64, frames []pack.Frame) (uint32, error) {
-	number, err := t.register(name, size)
+	number, err := t.register(name, size, frames)
 	if err != nil {
 		return 0, err
 	}
@@ -198,7 +198,7 @@ func (t table) add(name string, size int64, frames []pack.Frame) (uint32, error)
 }
 
 // register gives a pack its number, or finds the one it has.
-func (t table) register(name string, size int64) (uint32, error) {
+func (t table) register(name string, size int64, frames []pack.Frame) (uint32, error) {
 	if b := t.names.Get([]byte(name)); len(b) == 4 {
 		return be.Uint32(b), nil
 	}
@@ -213,5 +213,11 @@ func (t table) register(name string, size int64) (uint32, error) {
 	if err := t.names.Put([]byte(name), key); err != nil {
 		return 0, err
 	}
-	return uint32(seq), t.packs.Put(key, append(be.AppendUint64(nil, uint64(size)), name...))
+	p := Pack{Name: name, Size: size}
+	for _, f := range frames {
+		for _, c := range f.Chunks {
+			p.Bytes += int64(c.Len)
+		}
+	}
+	return uint32(seq), t.packs.Put(key, p.encode())
 }

@@ -19,8 +19,39 @@ type Location struct {
 
 // A Pack is a pack that the index names.
 type Pack struct {
-	Name string
-	Size int64 // bytes of the file
+	Name  string
+	Size  int64 // bytes of the file
+	Bytes int64 // plaintext bytes of its chunks, live or not
+}
+
+// Limits of a pack's name, in bytes.
+const (
+	minName = 4
+	maxName = 64
+)
+
+// encode returns the pack as it is stored.
+func (p Pack) encode() []byte {
+	b := be.AppendUint64(nil, uint64(p.Size))
+	b = be.AppendUint64(b, uint64(p.Bytes))
+	b = append(b, p.Name...)
+	return be.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// parsePack is the inverse of encode. It takes only names that are safe as the
+// name of a file.
+func parsePack(b []byte) (Pack, error) {
+	n := len(b) - 20
+	if n < minName || n > maxName || crc32.Checksum(b[:len(b)-4], castagnoli) != be.Uint32(b[len(b)-4:]) {
+		return Pack{}, fmt.Errorf("index record of a pack: %w: %d bytes, or the checksum does not match", store.ErrCorrupt, len(b))
+	}
+	p := Pack{Name: string(b[16 : 16+n]), Size: int64(be.Uint64(b)), Bytes: int64(be.Uint64(b[8:]))}
+	for _, c := range []byte(p.Name) {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return Pack{}, fmt.Errorf("index record of a pack: %w: name %q", store.ErrCorrupt, p.Name)
+		}
+	}
+	return p, nil
 }
 
 // record is a location as it is stored.

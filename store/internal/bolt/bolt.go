@@ -123,21 +123,11 @@ func (f *File) Update(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
 
 // with opens the file, runs use and closes the file.
 func (f *File) with(ctx context.Context, readOnly bool, use func(*bbolt.DB) error) error {
-	deadline := time.Now().Add(f.patience)
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, maxPause) {
-		err := f.try(readOnly, use)
-		if !errors.Is(err, errRetry) {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: %w for %v; try again when it has ended", f.path, store.ErrBusy, f.patience)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", f.path, ctx.Err())
-		case <-time.After(pause):
-		}
-	}
+	return f.retry(ctx, func() error { return f.try(readOnly, use) })
+}
+
+func (f *File) busy() error {
+	return fmt.Errorf("%s: %w for %v; try again when it has ended", f.path, store.ErrBusy, f.patience)
 }
 
 // errRetry reports a file that another process holds or has replaced.
@@ -218,14 +208,11 @@ func (f *File) damaged(err error) error {
 // check reports a file that is not the one its name stands for by now, is cut
 // off, or is of another format.
 func (f *File) check(db *bbolt.DB, file *os.File) error {
-	have, err := file.Stat()
-	if err != nil {
+	if err := f.current(file); err != nil {
 		return err
 	}
-	want, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(have, want) {
-		return errRetry
-	} else if err != nil {
+	have, err := file.Stat()
+	if err != nil {
 		return err
 	}
 	return db.View(func(tx *bbolt.Tx) error {

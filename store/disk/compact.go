@@ -1,0 +1,196 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"satchel/store"
+	"satchel/store/heads"
+	"satchel/store/index"
+	"satchel/store/pack"
+)
+
+// When gc copies the live chunks of a pack elsewhere.
+const (
+	sparse  = 2              // less than one in this many bytes is live
+	small   = packTarget / 8 // bytes on disk of a small pack
+	tooMany = 32             // so many small packs are joined
+)
+
+// compact removes packs in which nothing is live, after it has copied what is
+// live in those that are mostly dead, or that are small and many.
+func (s *Store) compact(ctx context.Context, res *GCResult) error {
+	uses, err := s.index.Uses(ctx)
+	if err != nil {
+		return err
+	}
+	if sources := choose(uses); len(sources) > 0 {
+		if err := s.repack(ctx, sources, res); err != nil {
+			return err
+		}
+		if uses, err = s.index.Uses(ctx); err != nil {
+			return err
+		}
+	}
+	var dead []string
+	for _, u := range uses {
+		if u.Chunks == 0 {
+			dead = append(dead, u.Name)
+			res.FreedBytes += u.Size
+		}
+	}
+	if err := s.index.Drop(ctx, dead); err != nil {
+		return err
+	}
+	res.Removed += int64(len(dead))
+	return s.removePacks(dead)
+}
+
+// choose returns the packs that are worth copying.
+func choose(uses []index.Use) []index.Use {
+	var chosen, few []index.Use
+	for _, u := range uses {
+		switch {
+		case u.Chunks == 0:
+		case u.Live < u.Bytes/sparse:
+			chosen = append(chosen, u)
+		case u.Size < small:
+			few = append(few, u)
+		}
+	}
+	if len(few) >= tooMany {
+		chosen = append(chosen, few...)
+	}
+	return chosen
+}
+
+// repacker copies live chunks into new packs.
+type repacker struct {
+	store *Store
+	lease *heads.Held
+	res   *GCResult
+	from  []string // packs that the open pack has chunks of
+	frame gathering
+	pack  *packing
+	packs int
+}
+
+// repack copies the live chunks of the sources. Chunks that are damaged stay
+// where they are, and their packs with them.
+func (s *Store) repack(ctx context.Context, sources []index.Use, res *GCResult) (err error) {
+	lease, err := s.heads.Lease(ctx, "gc", false)
+	if err != nil {
+		return err
+	}
+	r := &repacker{store: s, lease: lease, res: res}
+	defer func() {
+		if r.pack != nil {
+			r.pack.discard()
+		}
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}()
+	for _, u := range sources {
+		if err := r.copy(ctx, u.Name); err != nil {
+			return err
+		}
+	}
+	return r.flush(ctx)
+}
+
+// copy copies the live chunks of one pack, frame by frame.
+func (r *repacker) copy(ctx context.Context, name string) error {
+	frames, err := r.store.readDirectory(name)
+	if isCorrupt(err) || errors.Is(err, fs.ErrNotExist) {
+		return nil // scrub tells of it
+	} else if err != nil {
+		return err
+	}
+	r.res.Repacked++
+	r.from = append(r.from, name)
+	for _, f := range frames {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.copyFrame(ctx, name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *repacker) copyFrame(ctx context.Context, name string, f pack.Frame) error {
+	placed := placesOf(name, f)
+	ids := make([]store.ID, len(placed))
+	for i, p := range placed {
+		ids[i] = p.ID
+	}
+	entries, err := r.store.index.Lookup(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, e := range entries {
+		if !e.Found || e.Location != placed[i].Location {
+			continue
+		}
+		data, err := r.store.reader.read(ids[i], e.Location)
+		if isCorrupt(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		r.frame.add(ids[i], data)
+		if r.frame.full() {
+			if err := r.write(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *repacker) write(ctx context.Context) (err error) {
+	if len(r.frame.chunks) == 0 {
+		return nil
+	}
+	if r.pack == nil {
+		if r.pack, err = r.store.newPacking(r.lease, r.packs); err != nil {
+			return err
+		}
+		r.packs++
+	}
+	frame := r.frame.encode(nil)
+	if err := r.pack.append(frame, r.frame.chunks); err != nil {
+		return err
+	}
+	r.frame = gathering{}
+	if r.pack.full() {
+		return r.seal(ctx)
+	}
+	return nil
+}
+
+// flush ends the last frame and the last pack.
+func (r *repacker) flush(ctx context.Context) error {
+	if err := r.write(ctx); err != nil {
+		return err
+	}
+	if r.pack == nil {
+		return nil
+	}
+	return r.seal(ctx)
+}
+
+// seal makes the pack durable and has the index find its chunks there.
+func (r *repacker) seal(ctx context.Context) error {
+	p := r.pack
+	r.pack = nil
+	size, err := p.seal()
+	if err != nil {
+		return err
+	}
+	r.res.FreedBytes -= size
+	from := r.from
+	r.from = from[len(from)-1:] // the last one may have more to give
+	return r.store.index.Move(ctx, from, p.name, size, p.frames)
+}

@@ -1,0 +1,83 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"satchel/store"
+	"satchel/store/heads"
+)
+
+// reachPage is how many chunks are looked up at once.
+const reachPage = 1 << 12
+
+// reach walks from all heads and leases and looks for what is not there.
+func (v *scrub) reach(ctx context.Context, walk store.Walker) error {
+	state, err := v.store.heads.State(ctx)
+	if err != nil {
+		return err
+	}
+	candidates, err := v.store.index.Candidates(ctx)
+	if err != nil {
+		return err
+	}
+	m := newMarks(candidates)
+	for _, r := range named(state) {
+		err := walk(ctx, r.Version, func(id store.ID) bool {
+			first := m.visit(id)
+			if first {
+				v.res.Reached++
+			}
+			return first
+		})
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil || !isCorrupt(err) && !errors.Is(err, store.ErrNotExist) {
+			return fmt.Errorf("walk %s at %s: %w", r.Layer, r.Version.Short(), err)
+		}
+		r.Reason = err.Error()
+		v.res.Heads = append(v.res.Heads, r)
+	}
+	return v.missing(ctx, m)
+}
+
+// named returns all roots with what people call them.
+func named(s heads.State) []HeadDamage {
+	var roots []HeadDamage
+	for _, h := range s.Heads {
+		if !h.Version.IsZero() {
+			roots = append(roots, HeadDamage{Layer: h.Name, Version: h.Version})
+		}
+	}
+	for _, l := range s.Leases {
+		for _, id := range l.Roots {
+			roots = append(roots, HeadDamage{Layer: l.Purpose, Version: id})
+		}
+	}
+	return roots
+}
+
+// missing looks up what was reached but was not in the index when the walk
+// began: a writer may have added it since.
+func (v *scrub) missing(ctx context.Context, m *marks) error {
+	ids := make([]store.ID, 0, len(m.others))
+	for id := range m.others {
+		ids = append(ids, id)
+	}
+	for len(ids) > 0 {
+		n := min(len(ids), reachPage)
+		entries, err := v.store.index.Lookup(ctx, ids[:n])
+		if err != nil {
+			return err
+		}
+		for i, e := range entries {
+			if !e.Found {
+				v.res.Missing = append(v.res.Missing, ids[i])
+			}
+		}
+		ids = ids[n:]
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package index
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"satchel/store"
+)
+
+// page is how many records one transaction handles when all are gone through,
+// so that nobody waits long for their turn.
+const page = 1 << 14
+
+// A Candidate is a chunk as gc sees it.
+type Candidate struct {
+	ID store.ID
+	// Condemned is the epoch in which gc condemned the chunk, plus one; zero
+	// means that it did not.
+	Condemned uint64
+}
+
+// Candidates returns all chunks, ordered by ID. Chunks that are added while it
+// looks may be among them.
+func (x *Index) Candidates(ctx context.Context) ([]Candidate, error) {
+	var all []Candidate
+	err := x.each(ctx, func(t table, id store.ID, _ record) error {
+		c := Candidate{ID: id}
+		if b := t.condemned.Get(id[:]); len(b) == 8 {
+			c.Condemned = be.Uint64(b) + 1
+		}
+		all = append(all, c)
+		return nil
+	})
+	return all, err
+}
+
+// A Use says how much of a pack is live.
+type Use struct {
+	Pack
+	Chunks int   // indexed in this pack
+	Live   int64 // plaintext bytes of those
+}
+
+// Uses returns all packs, ordered by the time at which they were added, with
+// what is live in each.
+func (x *Index) Uses(ctx context.Context) ([]Use, error) {
+	var uses []Use
+	place := map[uint32]int{}
+	err := x.eachPack(ctx, func(number uint32, p Pack) {
+		place[number] = len(uses)
+		uses = append(uses, Use{Pack: p})
+	})
+	if err != nil {
+		return nil, err
+	}
+	// A pack enters the index together with its chunks, so of the packs found
+	// above every chunk is found below.
+	err = x.each(ctx, func(_ table, _ store.ID, r record) error {
+		if i, ok := place[r.pack]; ok {
+			uses[i].Chunks++
+			uses[i].Live += int64(r.len)
+		}
+		return nil
+	})
+	return uses, err
+}
+
+// Packs returns all packs, ordered by the time at which they were added.
+func (x *Index) Packs(ctx context.Context) (packs []Pack, err error) {
+	err = x.eachPack(ctx, func(_ uint32, p Pack) { packs = append(packs, p) })
+	return packs, err
+}
+
+func (x *Index) eachPack(ctx context.Context, fn func(number uint32, p Pack)) error {
+	return x.file.View(ctx, func(tx *bbolt.Tx) error {
+		return tables(tx).packs.ForEach(func(k, b []byte) error {
+			if len(k) != 4 {
+				return fmt.Errorf("index: %w: pack number of %d bytes", store.ErrCorrupt, len(k))
+			}
+			p, err := parsePack(b)
+			if err == nil {
+				fn(be.Uint32(k), p)
+			}
+			return err
+		})
+	})
+}
+
+// A Placed is a chunk and where it lies.
+type Placed struct {
+	ID store.ID
+	Location
+}
+
+// In returns the chunks that are indexed in one pack, ordered by ID.
+func (x *Index) In(ctx context.Context, name string) ([]Placed, error) {
+	var all []Placed
+	err := x.each(ctx, func(t table, id store.ID, r record) error {
+		if n := t.names.Get([]byte(name)); len(n) != 4 || be.Uint32(n) != r.pack {
+			return nil
+		}
+		loc, err := t.locate(r)
+		all = append(all, Placed{id, loc})
+		return err
+	})
+	return all, err
+}
+
+// each calls fn for all records in order, page by page.
+func (x *Index) each(ctx context.Context, fn func(t table, id store.ID, r record) error) error {
+	var next []byte // the first key of the next page
+	for more := true; more; {
+		err := x.file.View(ctx, func(tx *bbolt.Tx) error {
+			var err error
+			next, err = eachOfPage(tables(tx), next, fn)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		more = next != nil
+	}
+	return nil
+}
+
+func eachOfPage(t table, start []byte, fn func(t table, id store.ID, r record) error) (next []byte, err error) {
+	c := t.chunks.Cursor()
+	k, v := c.Seek(start)
+	for n := 0; k != nil; k, v = c.Next() {
+		if len(k) != len(store.ID{}) {
+			return nil, fmt.Errorf("index: %w: key of %d bytes", store.ErrCorrupt, len(k))
+		}
+		if n++; n > page {
+			return append([]byte(nil), k...), nil
+		}
+		id := store.ID(k)
+		r, err := parseRecord(id, v)
+		if err != nil {
+			return nil, err
+		}
+		if err := fn(t, id, r); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// Counts is how much an index holds.
+type Counts struct {
+	Chunks    int64
+	Bytes     int64 // plaintext bytes of the chunks
+	Condemned int64 // chunks that gc has condemned
+	Packs     int64
+	Stored    int64 // bytes of the packs
+}
+
+// Counts adds up the index.
+func (x *Index) Counts(ctx context.Context) (Counts, error) {
+	uses, err := x.Uses(ctx)
+	if err != nil {
+		return Counts{}, err
+	}
+	var c Counts
+	for _, u := range uses {
+		c.Chunks += int64(u.Chunks)
+		c.Bytes += u.Live
+		c.Packs++
+		c.Stored += u.Size
+	}
+	err = x.file.View(ctx, func(tx *bbolt.Tx) error {
+		c.Condemned = int64(tables(tx).condemned.Stats().KeyN)
+		return nil
+	})
+	return c, err
+}

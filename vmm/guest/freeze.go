@@ -31,6 +31,7 @@ type freezer struct {
 
 	mu    sync.Mutex
 	timer *time.Timer // nil: not frozen
+	turn  int         // counts the timers
 }
 
 // freeze freezes, or prolongs a freeze; 0 is the default time.
@@ -48,18 +49,18 @@ func (f *freezer) freeze(longest time.Duration) error {
 	} else {
 		f.timer.Stop()
 	}
-	var timer *time.Timer
-	timer = time.AfterFunc(longest, func() { f.expire(timer) })
-	f.timer = timer
+	f.turn++
+	turn := f.turn
+	f.timer = time.AfterFunc(longest, func() { f.expire(turn) })
 	return nil
 }
 
-// expire thaws when the timer of the freeze has run out; one that was stopped
-// too late does nothing.
-func (f *freezer) expire(timer *time.Timer) {
+// expire thaws when the timer of a freeze has run out; one that was stopped too
+// late does nothing.
+func (f *freezer) expire(turn int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.timer == timer {
+	if f.timer != nil && f.turn == turn {
 		_ = f.release() // nobody is there to be told
 	}
 }

@@ -1,0 +1,106 @@
+package workspace
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"satchel/layers"
+	"satchel/store"
+)
+
+// MaxName is the longest name of a workspace, in bytes.
+const MaxName = 64
+
+// MaxGroups bounds how many group layers a workspace may stack.
+const MaxGroups = 64
+
+// A Layer refers to a layer of the home's store. The ID decides; the name is
+// what it was called when it was last looked up.
+type Layer struct {
+	ID   store.LayerID `json:"id"`
+	Name string        `json:"name"`
+}
+
+// A Definition says what a workspace is made of.
+type Definition struct {
+	Name     string    `json:"name"`
+	Created  time.Time `json:"created"`
+	OS       Layer     `json:"os"`
+	Groups   []Layer   `json:"groups"` // lowest first
+	Personal Layer     `json:"personal"`
+	System   Layer     `json:"system"`
+	Local    Layer     `json:"local"`
+	Data     Layer     `json:"data"`
+	Options  Options   `json:"options"`
+}
+
+// Options are what a user may set for a workspace's guest. Zero values leave
+// the choice to the program.
+type Options struct {
+	Memory int64 `json:"memory,omitempty"` // bytes
+	CPUs   int   `json:"cpus,omitempty"`
+	// Rules go before the built-in rules that sort captured changes into
+	// layers, one rule a line, in the form of those.
+	Rules []string `json:"rules,omitempty"`
+}
+
+// A Place is one layer of a stack.
+type Place struct {
+	Kind layers.Kind
+	Layer
+}
+
+// Stack returns the workspace's layers, lowest first.
+func (d *Definition) Stack() []Place {
+	stack := []Place{{layers.OS, d.OS}}
+	for _, g := range d.Groups {
+		stack = append(stack, Place{layers.Group, g})
+	}
+	return append(stack,
+		Place{layers.Personal, d.Personal}, Place{layers.System, d.System},
+		Place{layers.Local, d.Local}, Place{layers.Data, d.Data})
+}
+
+// Check reports what makes a definition impossible.
+func (d *Definition) Check() error {
+	if err := CheckName(d.Name); err != nil {
+		return err
+	}
+	if len(d.Groups) > MaxGroups {
+		return fmt.Errorf("workspace %s has %d group layers: at most %d are possible", d.Name, len(d.Groups), MaxGroups)
+	}
+	if d.Options.Memory < 0 || d.Options.CPUs < 0 {
+		return fmt.Errorf("workspace %s has less than no memory or processors", d.Name)
+	}
+	seen := make(map[store.LayerID]layers.Kind)
+	for _, p := range d.Stack() {
+		if p.ID.IsZero() {
+			return fmt.Errorf("workspace %s has no %s layer", d.Name, p.Kind)
+		}
+		if other, twice := seen[p.ID]; twice {
+			return fmt.Errorf("workspace %s has layer %s twice, as %s and as %s", d.Name, p.Name, other, p.Kind)
+		}
+		seen[p.ID] = p.Kind
+	}
+	return nil
+}
+
+var errName = errors.New("want 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit")
+
+// CheckName reports whether a workspace may be called so.
+func CheckName(name string) error {
+	const (
+		first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+		rest  = first + "._-"
+	)
+	ok := name != "" && len(name) <= MaxName && strings.Contains(first, name[:1])
+	for i := range len(name) {
+		ok = ok && strings.IndexByte(rest, name[i]) >= 0
+	}
+	if !ok {
+		return fmt.Errorf("workspace name %.80q: %w", name, errName)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package qemu
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// monitorFD is the file descriptor at which QEMU finds its end of the control
+// connection: the first after standard error.
+const monitorFD = 3
+
+// vncBase is the TCP port of VNC display 0.
+const vncBase = 5900
+
+// sandbox is the seccomp filter that QEMU puts on itself.
+const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+// Args returns the arguments, without the program's name, with which QEMU makes
+// the machine. The control connection is expected at file descriptor 3.
+//
+// Source: qemu-system-x86_64(1), of version 7.2.
+func Args(c Config) []string {
+	a := argList{
+		"-nodefaults", "-no-user-config", "-no-reboot",
+		"-sandbox", sandbox,
+		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
+		"-mon", "chardev=monitor,mode=control",
+	}
+	if c.Name != "" {
+		a.add("-name", "guest="+escape(c.Name))
+	}
+	a.machine(&c)
+	a.boot(&c)
+	a.disks(&c)
+	a.ports(&c)
+	a.display(&c.Display)
+	a.network(&c.Network)
+	if c.QMP != "" {
+		a.add("-chardev", "socket,id=monitor2,path="+escape(c.QMP)+",server=on,wait=off")
+		a.add("-mon", "chardev=monitor2,mode=control")
+	}
+	if c.Paused {
+		a.add("-S")
+	}
+	return a
+}
+
+// escape makes a value safe inside a list of options, where a comma ends the
+// value unless it is doubled.
+func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+type argList []string
+
+func (a *argList) add(args ...string) { *a = append(*a, args...) }
+
+func (a *argList) machine(c *Config) {
+	mib := strconv.FormatInt((c.Memory+1<<20-1)>>20, 10)
+	machine := "q35"
+	if c.MemoryFile != "" {
+		machine += ",memory-backend=memory"
+		a.add("-object", "memory-backend-file,id=memory,size="+mib+"M,mem-path="+escape(c.MemoryFile)+",share=on")
+	}
+	a.add("-machine", machine)
+	a.add(c.Accel.args()...)
+	a.add("-m", mib+"M", "-smp", strconv.Itoa(max(c.CPUs, 1)))
+	// Without a source of randomness a guest's first keys wait for jitter.
+	a.add("-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng")
+}
+
+func (a *argList) boot(c *Config) {
+	if c.Kernel == "" {
+		return
+	}
+	a.add("-kernel", c.Kernel)
+	if c.Initrd != "" {
+		a.add("-initrd", c.Initrd)
+	}
+	if len(c.KernelArgs) > 0 {
+		a.add("-append", strings.Join(c.KernelArgs, " "))
+	}
+}
+
+func (a *argList) disks(c *Config) {
+	if c.Root != "" {
+		a.add("-blockdev", "driver=nbd,node-name=root,read-only=on,server.type=unix,server.path="+escape(c.Root),
+			"-device", "virtio-blk-pci,drive=root,serial="+RootSerial)
+	}
+	if c.Delta != "" {
+		a.add("-blockdev", "driver=file,node-name=delta-file,discard=unmap,filename="+escape(c.Delta),
+			"-blockdev", "driver=raw,node-name=delta,discard=unmap,file=delta-file",
+			"-device", "virtio-blk-pci,drive=delta,serial="+DeltaSerial)
+	}
+}
+
+func (a *argList) ports(c *Config) {
+	if c.Agent != "" {
+		a.add("-device", "virtio-serial-pci,id=ports",
+			"-chardev", "socket,id=agent,path="+escape(string(c.Agent))+",server=on,wait=off",
+			"-device", "virtserialport,bus=ports.0,chardev=agent,name="+AgentPort)
+	}
+	chardev := ""
+	switch {
+	case c.Console.Socket != "":
+		chardev = "socket,id=console,path=" + escape(string(c.Console.Socket)) + ",server=on,wait=off"
+	case c.Console.Log != "":
+		chardev = "null,id=console"
+	default:
+		return
+	}
+	if c.Console.Log != "" {
+		chardev += ",logfile=" + escape(c.Console.Log) + ",logappend=on"
+	}
+	a.add("-chardev", chardev, "-serial", "chardev:console")
+}
+
+func (a *argList) display(d *Display) {
+	device := d.Device
+	switch d.Kind {
+	case Window:
+		a.add("-display", "gtk")
+	case VNC:
+		a.add("-display", "none", "-vnc", vncAddress(d.VNC))
+	default:
+		a.add("-display", "none")
+		if device == "" {
+			return
+		}
+	}
+	if device == "" {
+		device = "virtio-gpu-pci"
+	}
+	// A tablet tells where the pointer is, not how far it moved, so that the
+	// host's pointer and the guest's agree.
+	a.add("-device", device, "-device", "virtio-tablet-pci")
+}
+
+// vncAddress turns an address as [Display] has it into QEMU's form, which
+// counts displays, not ports.
+func vncAddress(address string) string {
+	if filepath.IsAbs(address) {
+		return "unix:" + escape(address)
+	}
+	addr, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return address // Validate has refused it
+	}
+	host := addr.Addr().String()
+	if addr.Addr().Is6() {
+		host = "[" + host + "]"
+	}
+	return fmt.Sprintf("%s:%d", host, int(addr.Port())-vncBase)
+}
+
+func (a *argList) network(n *Network) {
+	if n.Mode != User {
+		return
+	}
+	netdev := "user,id=net"
+	if n.Restrict {
+		netdev += ",restrict=on"
+	}
+	// No boot ROM: the guest is booted directly, and the ROM is a further file.
+	a.add("-netdev", netdev, "-device", "virtio-net-pci,netdev=net,romfile=")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -105,8 +106,11 @@ func (p *Process) greet(ctx context.Context, conn net.Conn) error {
 	mon, err := qmp.New(ctx, conn)
 	if err != nil {
 		p.bury(ctx)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = ctx.Err()
+		case errors.Is(err, io.EOF):
+			err = fmt.Errorf("it ended at once: %v", p.cmd.ProcessState)
 		}
 		return newStartError(p.cmd.Path, err, p.stderr.String())
 	}

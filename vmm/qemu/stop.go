@@ -25,6 +25,7 @@ const (
 const (
 	pressAgain = 3 * time.Second // between two presses of the power button: early ones get lost
 	quitGrace  = 5 * time.Second // for QEMU to write out what it holds
+	answerTime = 2 * time.Second // for QEMU to answer; longer means that it is stuck
 )
 
 // Stop ends the machine in the gentlest way that works: first asks the guest's
@@ -56,6 +57,8 @@ func (p *Process) Stop(ctx context.Context, first func(context.Context) error, g
 
 // unpause sees to it that the guest can hear us and reports whether it can.
 func (p *Process) unpause(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	status, err := p.Status(ctx)
 	if err != nil {
 		return false
@@ -107,10 +110,10 @@ func (p *Process) press(ctx context.Context, grace time.Duration) bool {
 
 // force ends QEMU whatever the guest does.
 func (p *Process) force(ctx context.Context) StopMethod {
-	ctx, cancel := context.WithTimeout(ctx, quitGrace)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	err := p.Quit(ctx)
-	if (err == nil || errors.Is(err, qmp.ErrClosed)) && p.endsWithin(ctx, quitGrace) {
+	if (err == nil || errors.Is(err, qmp.ErrClosed)) && p.endsWithin(context.WithoutCancel(ctx), quitGrace) {
 		return ByQuit
 	}
 	p.Kill()

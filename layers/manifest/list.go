@@ -101,21 +101,25 @@ type list struct {
 	refs    []listRef
 }
 
-// decodeList reads the list that ref stands for and checks it against that.
-func decodeList(b []byte, level byte, ref listRef) (list, error) {
+// parseList reads a list and counts what it leads to.
+func parseList(b []byte, level byte) (l list, extents, size int64, err error) {
 	r := newReader(b, kindList)
 	if have := r.byte(); r.err == nil && have != level {
 		r.fail("list of level %d, want %d", have, level)
 	}
-	var l list
-	var extents, size int64
 	if level == 0 {
 		l.extents, size = r.extents(maxList)
 		extents = int64(len(l.extents))
 	} else {
 		l.refs, extents, size = r.listRefs(maxList)
 	}
-	if err := r.end(); err != nil {
+	return l, extents, size, r.end()
+}
+
+// decodeList reads the list that ref stands for and checks it against that.
+func decodeList(b []byte, level byte, ref listRef) (list, error) {
+	l, extents, size, err := parseList(b, level)
+	if err != nil {
 		return list{}, err
 	}
 	if extents != ref.extents || size != ref.bytes || extents == 0 {

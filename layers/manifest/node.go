@@ -93,6 +93,16 @@ func (w *nodeWriter) add(path string, body []byte, entries int64) error {
 			return err
 		}
 	}
+	w.weight += weight
+	w.append(path, body, entries)
+	if w.count == maxNode || w.count >= minNode && endsNode(w.level, path) {
+		return w.cut()
+	}
+	return nil
+}
+
+// append puts an item into the open node.
+func (w *nodeWriter) append(path string, body []byte, entries int64) {
 	if w.count == 0 {
 		w.open, w.last = child{first: path}, ""
 	}
@@ -102,12 +112,14 @@ func (w *nodeWriter) add(path string, body []byte, entries int64) error {
 	w.items = append(w.items, body...)
 	w.last = path
 	w.count++
-	w.weight += weight
 	w.open.entries += entries
-	if w.count == maxNode || w.count >= minNode && endsNode(w.level, path) {
-		return w.cut()
-	}
-	return nil
+}
+
+// encode returns the open node as a chunk.
+func (w *nodeWriter) encode() []byte {
+	b := append(appendHeader(make([]byte, 0, len(w.items)+headerLen+8), kindNode), w.level)
+	b = binary.AppendUvarint(b, uint64(w.count))
+	return append(b, w.items...)
 }
 
 // cut ends the open node.
@@ -115,9 +127,7 @@ func (w *nodeWriter) cut() error {
 	if w.count == 0 {
 		return nil
 	}
-	b := append(appendHeader(make([]byte, 0, len(w.items)+headerLen+8), kindNode), w.level)
-	b = binary.AppendUvarint(b, uint64(w.count))
-	w.pending = append(w.pending, append(b, w.items...))
+	w.pending = append(w.pending, w.encode())
 	w.nodes = append(w.nodes, w.open)
 	w.items, w.count, w.weight = w.items[:0], 0, 0
 	if len(w.pending) == putBatch {
@@ -149,6 +159,11 @@ func (w *nodeWriter) end() ([]child, error) {
 		return nil, err
 	}
 	return w.nodes, w.flush()
+}
+
+// appendChild encodes a child, all but its path.
+func appendChild(b []byte, c child) []byte {
+	return binary.AppendUvarint(append(b, c.id[:]...), uint64(c.entries))
 }
 
 func sharedPrefix(a, b string) int {

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"runtime"
 
@@ -47,9 +46,7 @@ func WriteTree(ctx context.Context, p store.Putter, t layers.Tree) (layers.Root,
 	for level := byte(1); err == nil && len(nodes) > 1; level++ {
 		w := &nodeWriter{ctx: ctx, put: p, level: level}
 		for _, c := range nodes {
-			body = append(body[:0], c.id[:]...)
-			body = binary.AppendUvarint(body, uint64(c.entries))
-			if err := w.add(c.first, body, c.entries); err != nil {
+			if err := w.add(c.first, appendChild(nil, c), c.entries); err != nil {
 				return layers.Root{}, err
 			}
 		}

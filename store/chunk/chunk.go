@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/restic/chunker"
 	"github.com/zeebo/blake3"
@@ -91,13 +92,32 @@ func (d Domain) Check() error {
 //
 // Source: BLAKE3 specification, keyed_hash mode.
 func (d Domain) ID(data []byte) (id store.ID) {
-	h, err := blake3.NewKeyed(d.Key[:])
-	if err != nil {
-		panic(err) // the key has the one length that NewKeyed takes
+	h, ok := hashers.Get().(*hasher)
+	if !ok || h.key != d.Key {
+		h = newHasher(d.Key)
 	}
+	defer hashers.Put(h)
+	h.Reset()
 	h.Write(data) // never fails
 	h.Sum(id[:0])
 	return id
+}
+
+// hashers spares the memory of hashers. A process seldom works in more than
+// one domain, so those of all domains share it.
+var hashers sync.Pool
+
+type hasher struct {
+	*blake3.Hasher
+	key [32]byte
+}
+
+func newHasher(key [32]byte) *hasher {
+	h, err := blake3.NewKeyed(key[:])
+	if err != nil {
+		panic(err) // the key has the one length that NewKeyed takes
+	}
+	return &hasher{h, key}
 }
 
 // domainJSON is how a domain is written in a store's configuration.

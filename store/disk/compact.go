@@ -140,7 +140,7 @@ func (r *repacker) copyFrame(ctx context.Context, name string, f pack.Frame) err
 			return err
 		}
 		r.frame.add(ids[i], data)
-		if r.frame.full() {
+		if r.frame.holds(pack.FrameTarget) {
 			if err := r.write(ctx); err != nil {
 				return err
 			}

@@ -7,29 +7,69 @@ import (
 	"satchel/store/pack"
 )
 
-// gathering is a frame that is being filled.
+// batchTarget is how many plaintext bytes a writer gathers before it asks the
+// index which of them are new.
+const batchTarget = 4 * pack.FrameTarget
+
+// gathering is chunks on their way into frames.
 type gathering struct {
-	data   []byte
-	chunks []pack.Chunk
+	data   []byte       // the chunks, one after the other
+	chunks []pack.Chunk // never used again: packs keep parts of it
 }
 
-// gatherings and buffers spare the memory of frames and of their bytes on
-// disk.
+// gatherings and buffers spare the memory of chunks, and of frames as they are
+// on disk.
 var (
-	gatherings = sync.Pool{New: func() any { return &gathering{} }}
+	gatherings = sync.Pool{New: func() any { return new([]byte) }}
 	buffers    = sync.Pool{New: func() any { return new([]byte) }}
 )
+
+func newGathering() *gathering {
+	return &gathering{data: (*gatherings.Get().(*[]byte))[:0]}
+}
+
+// recycle keeps the memory of a gathering's data, of which nothing may be in
+// use any more.
+func recycle(data []byte) { gatherings.Put(&data) }
 
 func (g *gathering) add(id store.ID, data []byte) {
 	g.data = append(g.data, data...)
 	g.chunks = append(g.chunks, pack.Chunk{ID: id, Len: len(data)})
 }
 
-func (g *gathering) full() bool {
-	return len(g.data) >= pack.FrameTarget || len(g.chunks) == pack.MaxFrameChunks
+// holds reports whether there are so many bytes, or as many chunks as fit into
+// a frame.
+func (g *gathering) holds(size int) bool {
+	return len(g.data) >= size || len(g.chunks) >= pack.MaxFrameChunks
 }
 
-// encode appends the frame to dst.
+// drop removes the chunks that are present.
+func (g *gathering) drop(present []bool) {
+	data, chunks, from := g.data[:0], g.chunks[:0], 0
+	for i, c := range g.chunks {
+		if !present[i] {
+			data = append(data, g.data[from:from+c.Len]...)
+			chunks = append(chunks, c)
+		}
+		from += c.Len
+	}
+	g.data, g.chunks = data, chunks
+}
+
+// cut takes the chunks of one frame from the front.
+func (g *gathering) cut() *gathering {
+	f := &gathering{}
+	n, size := 0, 0
+	for !f.holds(pack.FrameTarget) && n < len(g.chunks) {
+		size += g.chunks[n].Len
+		n++
+		f.data, f.chunks = g.data[:size:size], g.chunks[:n:n]
+	}
+	g.data, g.chunks = g.data[size:], g.chunks[n:]
+	return f
+}
+
+// encode appends the frame of all the chunks to dst.
 func (g *gathering) encode(dst []byte) []byte {
 	lens := make([]int, len(g.chunks))
 	for i, c := range g.chunks {

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -47,3 +48,12 @@ func (m *marks) visit(id store.ID) bool {
 
 // has reports whether candidate i was reached.
 func (m *marks) has(i int) bool { return m.bits[i/64]&(1<<(i%64)) != 0 }
+
+// count returns how many chunks were reached.
+func (m *marks) count() int64 {
+	n := len(m.others)
+	for _, b := range m.bits {
+		n += bits.OnesCount64(b)
+	}
+	return int64(n)
+}

@@ -24,13 +24,7 @@ func (v *scrub) reach(ctx context.Context, walk store.Walker) error {
 	}
 	m := newMarks(candidates)
 	for _, r := range named(state) {
-		err := walk(ctx, r.Version, func(id store.ID) bool {
-			first := m.visit(id)
-			if first {
-				v.res.Reached++
-			}
-			return first
-		})
+		err := walk(ctx, r.Version, m.visit)
 		if err == nil {
 			continue
 		}
@@ -40,6 +34,7 @@ func (v *scrub) reach(ctx context.Context, walk store.Walker) error {
 		r.Reason = err.Error()
 		v.res.Heads = append(v.res.Heads, r)
 	}
+	v.res.Reached = m.count()
 	return v.missing(ctx, m)
 }
 

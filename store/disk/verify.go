@@ -142,6 +142,7 @@ func (v *scrub) step(size int64) {
 func (v *scrub) pack(ctx context.Context, u index.Use) error {
 	f, err := os.Open(v.store.packPath(u.Name))
 	if errors.Is(err, fs.ErrNotExist) {
+		v.step(u.Size)
 		return v.lost(ctx, u)
 	} else if err != nil {
 		return err
@@ -170,7 +171,7 @@ func (v *scrub) pack(ctx context.Context, u index.Use) error {
 
 // frames scrubs the frames of one pack.
 func (v *scrub) frames(ctx context.Context, f *os.File, u index.Use, suspects []suspect) error {
-	indexed := 0
+	indexed, size := 0, int64(0)
 	var buf []byte
 	for _, s := range suspects {
 		if err := ctx.Err(); err != nil {
@@ -182,8 +183,10 @@ func (v *scrub) frames(ctx context.Context, f *os.File, u index.Use, suspects []
 		}
 		indexed += n
 		buf = b
+		size += int64(s.len)
 		v.step(int64(s.len))
 	}
+	v.step(u.Size - size) // header, directory and footer
 	v.mu.Lock()
 	v.res.Packs++
 	v.mu.Unlock()

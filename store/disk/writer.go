@@ -13,10 +13,11 @@ import (
 
 // writer is the store's [store.Writer].
 //
-// A chunk goes into the frame that is being gathered; the caller that fills a
-// frame compresses it and appends it to the open pack; the caller that fills a
-// pack seals it. So as many cores compress as there are callers, and memory is
-// bounded by their number.
+// Put only hashes and copies. The caller whose chunks fill the batch asks the
+// index which of it are new, compresses those into frames and appends them to
+// the open pack; the caller that fills the pack seals it. So as many cores
+// work as there are callers, the index is asked in batches however small the
+// puts are, and memory is bounded by the number of callers.
 type writer struct {
 	store *Store
 	lease *heads.Held
@@ -29,8 +30,9 @@ type writer struct {
 	mu      sync.Mutex
 	err     error // the first error; nothing works after it
 	stats   store.WriteStats
-	pending map[store.ID]struct{} // in a frame or pack that the index does not name yet
-	frame   *gathering
+	pending map[store.ID]struct{} // put, but not yet found in the index or named by it
+	batch   *gathering            // not yet looked up
+	rest    *gathering            // new, but too little for a frame so far
 	pack    *packing
 	packs   int // begun so far
 }
@@ -46,7 +48,7 @@ func (s *Store) Begin(ctx context.Context, purpose string) (store.Writer, error)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{store: s, lease: lease, pending: map[store.ID]struct{}{}, frame: &gathering{}}, nil
+	return &writer{store: s, lease: lease, pending: map[store.ID]struct{}{}, batch: &gathering{}, rest: &gathering{}}, nil
 }
 
 // Put stages chunks and returns their IDs.
@@ -71,17 +73,12 @@ func (w *writer) put(ctx context.Context, data [][]byte) ([]store.ID, error) {
 		}
 		ids[i] = w.store.config.Domain.ID(b)
 	}
-	present, err := w.store.index.Present(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	for i := range data {
-		full, err := w.stage(ids[i], data[i], present[i])
-		if err != nil {
+	for i, b := range data {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if full != nil {
-			if err := w.write(ctx, full); err != nil {
+		if full := w.stage(ids[i], b); full != nil {
+			if err := w.sort(ctx, full); err != nil {
 				return nil, err
 			}
 		}
@@ -89,29 +86,76 @@ func (w *writer) put(ctx context.Context, data [][]byte) ([]store.ID, error) {
 	return ids, nil
 }
 
-// stage adds a chunk to the frame that is being gathered, unless it is there
-// already, and hands the frame over when it is full.
-func (w *writer) stage(id store.ID, data []byte, present bool) (full *gathering, err error) {
+// stage adds a chunk to the batch and hands the batch over when it is full.
+func (w *writer) stage(id store.ID, data []byte) (full *gathering) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return nil, w.err
-	}
 	w.stats.Chunks++
 	w.stats.Bytes += int64(len(data))
-	if _, ok := w.pending[id]; ok || present {
-		return nil, nil
+	if _, ok := w.pending[id]; ok {
+		return nil
 	}
 	w.pending[id] = struct{}{}
-	w.stats.NewChunks++
-	w.stats.NewBytes += int64(len(data))
-	f := w.frame
-	f.add(id, data)
-	if f.full() {
-		w.frame = gatherings.Get().(*gathering)
-		return f, nil
+	w.batch.add(id, data)
+	if w.batch.holds(batchTarget) {
+		full, w.batch = w.batch, newGathering()
 	}
-	return nil, nil
+	return full
+}
+
+// sort looks up a batch, forgets the chunks that are present and writes the
+// others.
+func (w *writer) sort(ctx context.Context, g *gathering) error {
+	ids := make([]store.ID, len(g.chunks))
+	for i, c := range g.chunks {
+		ids[i] = c.ID
+	}
+	present, err := w.store.index.Present(ctx, ids)
+	if err != nil {
+		return err
+	}
+	data := g.data
+	defer func() { recycle(data) }()
+	g.drop(present)
+	w.count(ids, present, g)
+	for g.holds(pack.FrameTarget) {
+		if err := w.write(ctx, g.cut()); err != nil {
+			return err
+		}
+	}
+	full := w.keep(g)
+	if full == nil {
+		return nil
+	}
+	defer func() { recycle(full.data) }()
+	return w.write(ctx, full)
+}
+
+// count takes what is present off the list of pending chunks, and counts what
+// is new.
+func (w *writer) count(ids []store.ID, present []bool, left *gathering) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, id := range ids {
+		if present[i] {
+			delete(w.pending, id)
+		}
+	}
+	w.stats.NewChunks += int64(len(left.chunks))
+	w.stats.NewBytes += int64(len(left.data))
+}
+
+// keep adds what is left of a batch to the rest, and hands that over when it
+// is enough for a frame.
+func (w *writer) keep(g *gathering) (full *gathering) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest.data = append(w.rest.data, g.data...)
+	w.rest.chunks = append(w.rest.chunks, g.chunks...)
+	if w.rest.holds(pack.FrameTarget) {
+		full, w.rest = w.rest, newGathering()
+	}
+	return full
 }
 
 // write compresses a frame, appends it to the open pack, and publishes the
@@ -124,8 +168,6 @@ func (w *writer) write(ctx context.Context, f *gathering) error {
 	if err != nil {
 		return err
 	}
-	*f = gathering{data: f.data[:0]} // the chunks belong to the pack now
-	gatherings.Put(f)
 	if full != nil {
 		return w.publish(ctx, full)
 	}
@@ -149,10 +191,9 @@ func (w *writer) append(frame []byte, chunks []pack.Chunk) (full *packing, err e
 		return nil, err
 	}
 	w.stats.StoredBytes += int64(len(frame))
-	if !w.pack.full() {
-		return nil, nil
+	if w.pack.full() {
+		full, w.pack = w.pack, nil
 	}
-	full, w.pack = w.pack, nil
 	return full, nil
 }
 
@@ -178,20 +219,32 @@ func (w *writer) Flush(ctx context.Context) error {
 	if err := w.refuse(); err != nil {
 		return err
 	}
-	if len(w.frame.chunks) > 0 {
-		f := w.frame
-		w.frame = &gathering{}
-		if err := w.write(ctx, f); err != nil {
-			return w.fail(err)
-		}
-	}
-	if p := w.pack; p != nil {
-		w.pack = nil
-		if err := w.publish(ctx, p); err != nil {
-			return w.fail(err)
-		}
+	if err := w.flush(ctx); err != nil {
+		return w.fail(err)
 	}
 	return nil
+}
+
+// flush runs alone, so it takes what is unfinished without asking for mu.
+func (w *writer) flush(ctx context.Context) error {
+	batch := w.batch
+	w.batch = newGathering()
+	if err := w.sort(ctx, batch); err != nil {
+		return err
+	}
+	rest := w.rest
+	w.rest = newGathering()
+	if len(rest.chunks) > 0 {
+		if err := w.write(ctx, rest); err != nil {
+			return err
+		}
+	}
+	last := w.pack
+	w.pack = nil
+	if last == nil {
+		return nil
+	}
+	return w.publish(ctx, last)
 }
 
 // Stats tells what this writer has added so far.

@@ -20,6 +20,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -221,3 +222,7 @@ func (t table) register(name string, size int64, frames []pack.Frame) (uint32, e
 	}
 	return uint32(seq), t.packs.Put(key, p.encode())
 }
+
+// SetPatience changes how long operations wait for other processes before
+// they fail with [store.ErrBusy].
+func (x *Index) SetPatience(d time.Duration) { x.file.SetPatience(d) }

@@ -23,6 +23,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"satchel/store"
 	"satchel/store/internal/durable"
@@ -136,14 +137,15 @@ var errRetry = errors.New("try again")
 // try makes one attempt. A damaged file makes bbolt panic, or the kernel
 // refuse a page beyond the end of it; both become errors here. After a panic
 // the database cannot be closed, since it may hold its own locks, so only its
-// file is, which lets go of the lock on it.
+// file is. It stays mapped, which would keep the lock on it, too.
 func (f *File) try(readOnly bool, use func(*bbolt.DB) error) (err error) {
 	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			if file != nil {
-				file.Close() // the panic tells more
+				unix.Flock(int(file.Fd()), unix.LOCK_UN)
+				file.Close()
 			}
 			err = f.damaged(fmt.Errorf("%v", p))
 		}
@@ -164,7 +166,7 @@ func (f *File) try(readOnly bool, use func(*bbolt.DB) error) (err error) {
 	}
 	err = f.check(db, file)
 	if err == nil {
-		err = use(db)
+		err = f.explain(use(db))
 	}
 	return errors.Join(err, db.Close())
 }
@@ -203,6 +205,14 @@ func (f *File) openError(err error) error {
 
 func (f *File) damaged(err error) error {
 	return fmt.Errorf("%s: %w: %w: %s", f.path, store.ErrCorrupt, err, f.format.Help)
+}
+
+// explain says what to do about damage that the user of the database found.
+func (f *File) explain(err error) error {
+	if errors.Is(err, store.ErrCorrupt) {
+		return fmt.Errorf("%s: %w: %s", f.path, err, f.format.Help)
+	}
+	return err
 }
 
 // check reports a file that is not the one its name stands for by now, is cut

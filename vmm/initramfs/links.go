@@ -16,7 +16,7 @@ var errLoop = errors.New("too many symbolic links")
 // resolved inside root, so that "/lib" and absolute links mean the tree's own,
 // whatever the file system below would make of them.
 func follow(root fs.FS, name string) (string, error) {
-	rest := strings.Split(path.Clean("/" + name)[1:], "/")
+	rest := strings.Split(name, "/")
 	var done string
 	for links := 0; len(rest) > 0; {
 		part := rest[0]

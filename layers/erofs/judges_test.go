@@ -109,11 +109,18 @@ func hashOf(r io.Reader) string {
 }
 
 // mounted is what the kernel tells of the image in a file.
-func mounted(tb testing.TB, image string) map[string]seen {
+func mounted(tb testing.TB, image string) (m map[string]seen) {
 	tb.Helper()
 	if os.Getuid() != 0 {
 		tb.Skip("mounting an image needs root")
 	}
+	mount(tb, image, func(at string) { m = walked(tb, at) })
+	return m
+}
+
+// mount calls f with the directory where the kernel has mounted an image.
+func mount(tb testing.TB, image string, f func(at string)) {
+	tb.Helper()
 	at, err := os.MkdirTemp("", "erofs-mount-")
 	if err != nil {
 		tb.Fatal(err)
@@ -127,7 +134,7 @@ func mounted(tb testing.TB, image string) map[string]seen {
 			tb.Errorf("unmount %s: %v", at, err)
 		}
 	}()
-	return walked(tb, at)
+	f(at)
 }
 
 // walked is what the kernel tells of a directory.

@@ -13,7 +13,7 @@ import (
 
 // TestHugeDirectory has the kernel list and look up 100,000 names.
 func TestHugeDirectory(t *testing.T) {
-	tree := layers.Tree{dir(""), dir("d")}
+	tree := layers.Tree{newDir(""), newDir("d")}
 	for i := range 100_000 {
 		tree = append(tree, layers.Entry{Path: fmt.Sprintf("d/%06d-%s", i, strings.Repeat("x", i%40)), Type: layers.Fifo, ModTime: layers.Time{Sec: int64(i)}})
 	}
@@ -31,7 +31,7 @@ func TestFileBeyond4GiB(t *testing.T) {
 	hole := layers.Extent{Len: 5<<30 + 123}
 	e.Extents = append([]layers.Extent{hole}, e.Extents...)
 	e.Size += hole.Len
-	im := newImage(t, layers.Tree{dir(""), e, c.file("g", end)}, c)
+	im := newImage(t, layers.Tree{newDir(""), e, c.file("g", end)}, c)
 
 	f, err := os.CreateTemp(t.TempDir(), "*.erofs")
 	if err != nil {

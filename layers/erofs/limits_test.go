@@ -11,13 +11,13 @@ import (
 )
 
 func TestRefusesWhatItCannotHold(t *testing.T) {
-	entry := func(e layers.Entry) layers.Tree { return layers.Tree{dir(""), e} }
+	entry := func(e layers.Entry) layers.Tree { return layers.Tree{newDir(""), e} }
 	xattr := func(name string, size int) layers.Tree {
-		e := dir("d")
+		e := newDir("d")
 		e.Xattrs = []layers.Xattr{{Name: name, Value: make([]byte, size)}}
 		return entry(e)
 	}
-	many := dir("d")
+	many := newDir("d")
 	for i := range 5 {
 		many.Xattrs = append(many.Xattrs, layers.Xattr{Name: fmt.Sprintf("user.%d", i), Value: make([]byte, 65000)})
 	}
@@ -32,12 +32,12 @@ func TestRefusesWhatItCannotHold(t *testing.T) {
 	}{
 		{"no root", layers.Tree{}, "", "no root"},
 		{"no root but a file", layers.Tree{hole("f", 1)}, "", "no root"},
-		{"no parent", entry(dir("a/b")), "a/b", "no parent directory"},
-		{"file as parent", layers.Tree{dir(""), hole("a", 1), dir("a/b")}, "a/b", "no parent directory"},
-		{"out of order", layers.Tree{dir(""), dir("b"), dir("a")}, "a", "out of order"},
+		{"no parent", entry(newDir("a/b")), "a/b", "no parent directory"},
+		{"file as parent", layers.Tree{newDir(""), hole("a", 1), newDir("a/b")}, "a/b", "no parent directory"},
+		{"out of order", layers.Tree{newDir(""), newDir("b"), newDir("a")}, "a", "out of order"},
 		{"whiteout", entry(layers.Entry{Path: "w", Type: layers.Whiteout}), "w", "whiteout"},
-		{"empty target", entry(symlink("s", "")), "s", "target of 0 bytes"},
-		{"long target", entry(symlink("s", strings.Repeat("x", 4096))), "s", "target of 4096 bytes"},
+		{"empty target", entry(newSymlink("s", "")), "s", "target of 0 bytes"},
+		{"long target", entry(newSymlink("s", strings.Repeat("x", 4096))), "s", "target of 4096 bytes"},
 		{"major", entry(layers.Entry{Path: "d", Type: layers.CharDev, Major: 4096}), "d", "device 4096:0"},
 		{"minor", entry(layers.Entry{Path: "d", Type: layers.BlockDev, Minor: 1 << 20}), "d", "device 0:1048576"},
 		{"mode", entry(layers.Entry{Path: "d", Type: layers.Dir, Mode: 0o10000}), "d", "mode"},
@@ -51,7 +51,7 @@ func TestRefusesWhatItCannotHold(t *testing.T) {
 		{"all xattrs", entry(many), "d", "more than"},
 		{"one file too large", entry(hole("f", 16<<40)), "f", "16 TiB"},
 		{"largest file there is", entry(hole("f", 1<<63-1)), "f", "16 TiB"},
-		{"files too large together", layers.Tree{dir(""), hole("f", 15<<40), hole("g", 1<<40)}, "g", "16 TiB"},
+		{"files too large together", layers.Tree{newDir(""), hole("f", 15<<40), hole("g", 1<<40)}, "g", "16 TiB"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestRefusesOptions(t *testing.T) {
 		"build time":  {BuildTime: layers.Time{Nsec: 1e9}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := erofs.New(layers.Tree{dir("")}, chunks{}, opt); err == nil {
+			if _, err := erofs.New(layers.Tree{newDir("")}, chunks{}, opt); err == nil {
 				t.Error("want an error")
 			}
 		})
@@ -83,7 +83,7 @@ func TestRefusesOptions(t *testing.T) {
 func TestLargestImage(t *testing.T) {
 	size := int64(16<<40) - 3<<12 // all that two other blocks and "none" leave
 	f := layers.Entry{Path: "f", Type: layers.Regular, Size: size, Extents: []layers.Extent{{Len: size}}}
-	im := newImage(t, layers.Tree{dir(""), f}, chunks{})
+	im := newImage(t, layers.Tree{newDir(""), f}, chunks{})
 	end := make([]byte, 10)
 	if _, err := im.ReadAt(end, im.Size()-10); err != nil {
 		t.Error(err)

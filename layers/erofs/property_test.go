@@ -15,7 +15,7 @@ import (
 // drawTree makes a tree whose sizes are drawn so that inodes, attributes,
 // directories and targets end before, at and behind the ends of blocks.
 func drawTree(t *rapid.T, c chunks) layers.Tree {
-	tree := layers.Tree{dir("")}
+	tree := layers.Tree{newDir("")}
 	dirs := []string{""}
 	var files []string
 	for i := range rapid.IntRange(0, 40).Draw(t, "entries") {
@@ -48,7 +48,7 @@ func drawEntry(t *rapid.T, c chunks, path string, files []string) layers.Entry {
 	case 3, 4, 5:
 		e.Type = layers.Dir
 	case 6:
-		e = symlink(path, strings.Repeat("t", rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(3900, 4095)).Draw(t, "target")))
+		e = newSymlink(path, strings.Repeat("t", rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(3900, 4095)).Draw(t, "target")))
 	case 7:
 		e.Type, e.Major, e.Minor = layers.CharDev, rapid.Uint32Range(0, 4095).Draw(t, "major"), rapid.Uint32Range(1, 1<<20-1).Draw(t, "minor")
 	case 8:

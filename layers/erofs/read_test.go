@@ -84,7 +84,7 @@ func TestRunsTileAndTellHoles(t *testing.T) {
 }
 
 func TestReadsOutsideTheImage(t *testing.T) {
-	im := newImage(t, layers.Tree{dir("")}, chunks{})
+	im := newImage(t, layers.Tree{newDir("")}, chunks{})
 	p := make([]byte, 10)
 	if n, err := im.ReadAt(p, im.Size()); n != 0 || err != io.EOF {
 		t.Errorf("at the end: %d, %v", n, err)
@@ -102,7 +102,7 @@ func TestReadsOutsideTheImage(t *testing.T) {
 
 func TestDamageIsReported(t *testing.T) {
 	c := chunks{}
-	tree := layers.Tree{dir(""), c.file("a", noise(1, 5000)), c.file("b", noise(2, 6000)), c.file("c", noise(3, 100))}
+	tree := layers.Tree{newDir(""), c.file("a", noise(1, 5000)), c.file("b", noise(2, 6000)), c.file("c", noise(3, 100))}
 	im := newImage(t, tree, c)
 	c[tree[2].Extents[0].ID] = []byte("short")
 	delete(c, tree[3].Extents[0].ID)
@@ -160,7 +160,7 @@ func TestGolden(t *testing.T) {
 	c := chunks{}
 	e := c.file("file", []byte("contents\n"))
 	e.Xattrs = []layers.Xattr{{Name: "user.a", Value: []byte("b")}}
-	tree := layers.Tree{dir(""), dir("dir"), symlink("dir/link", "../file"), e,
+	tree := layers.Tree{newDir(""), newDir("dir"), newSymlink("dir/link", "../file"), e,
 		{Path: "hard", Type: layers.Hardlink, Target: "file"},
 		{Path: "null", Type: layers.CharDev, Mode: 0o666, Major: 1, Minor: 3, ModTime: buildTime}}
 	got := whole(t, newImage(t, tree, c))

@@ -48,11 +48,11 @@ func noise(seed uint64, n int) []byte {
 	return b
 }
 
-func dir(path string) layers.Entry {
+func newDir(path string) layers.Entry {
 	return layers.Entry{Path: path, Type: layers.Dir, Mode: 0o755, ModTime: layers.Time{Sec: 1600000000, Nsec: 1}}
 }
 
-func symlink(path, target string) layers.Entry {
+func newSymlink(path, target string) layers.Entry {
 	return layers.Entry{Path: path, Type: layers.Symlink, Mode: 0o777, Target: target, ModTime: layers.Time{Sec: 1, Nsec: 2}}
 }
 
@@ -80,7 +80,7 @@ var netRaw = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 
 // hostileTree holds one of everything that is hard.
 func hostileTree(c chunks) layers.Tree {
 	zeros := func(n int) []byte { return make([]byte, n) }
-	t := layers.Tree{dir(""), dir("empty"), dir("etc"), dir("dev"), dir("many"), dir("names"), dir("exact")}
+	t := layers.Tree{newDir(""), newDir("empty"), newDir("etc"), newDir("dev"), newDir("many"), newDir("names"), newDir("exact")}
 
 	with := func(e layers.Entry, change func(*layers.Entry)) { change(&e); t = append(t, e) }
 	t = append(t,
@@ -90,9 +90,9 @@ func hostileTree(c chunks) layers.Tree {
 		c.file("etc/pieces", noise(3, 1000), noise(4, 70000), noise(5, 1), noise(6, 4096)),
 		c.file("etc/sparse", zeros(5000), noise(7, 10), zeros(100_000), noise(8, 9000), zeros(12345)),
 		c.file("etc/hollow", zeros(1<<20)),
-		symlink("etc/short", "x"),
-		symlink("etc/long", strings.Repeat("d/", 2000)+"end"),
-		symlink("etc/longest", strings.Repeat("a", 4095)),
+		newSymlink("etc/short", "x"),
+		newSymlink("etc/long", strings.Repeat("d/", 2000)+"end"),
+		newSymlink("etc/longest", strings.Repeat("a", 4095)),
 		layers.Entry{Path: "etc/also", Type: layers.Hardlink, Target: "dev/named"},
 		layers.Entry{Path: "etc/sparse2", Type: layers.Hardlink, Target: "etc/sparse"},
 		layers.Entry{Path: "many/link", Type: layers.Hardlink, Target: "etc/short"},
@@ -114,14 +114,14 @@ func hostileTree(c chunks) layers.Tree {
 		e.Mode = 0o674
 		e.Xattrs = []layers.Xattr{{Name: "system.posix_acl_access", Value: accessControl(1000)}}
 	})
-	with(dir("etc/defaults"), func(e *layers.Entry) {
+	with(newDir("etc/defaults"), func(e *layers.Entry) {
 		e.Mode = 0o1777
 		e.Xattrs = []layers.Xattr{{Name: "system.posix_acl_default", Value: accessControl(65534)}}
 	})
-	with(symlink("etc/marked", strings.Repeat("m", 4000)), func(e *layers.Entry) {
+	with(newSymlink("etc/marked", strings.Repeat("m", 4000)), func(e *layers.Entry) {
 		e.Xattrs = []layers.Xattr{{Name: "trusted.mark", Value: noise(13, 90)}}
 	})
-	with(dir("xdir"), func(e *layers.Entry) {
+	with(newDir("xdir"), func(e *layers.Entry) {
 		e.Xattrs = []layers.Xattr{{Name: "user.big", Value: noise(14, 5000)}}
 	})
 	with(c.file("etc/built", noise(15, 20)), func(e *layers.Entry) { e.ModTime = buildTime })
@@ -130,22 +130,22 @@ func hostileTree(c chunks) layers.Tree {
 		strings.Repeat("n", 255), strings.Repeat("n", 254) + "m", strings.Repeat("\xc3", 255)} {
 		t = append(t, c.file("names/"+name, []byte(name)))
 	}
-	t = append(t, dir("names/a.d"), c.file("names/a.d/x", []byte("x")))
+	t = append(t, newDir("names/a.d"), c.file("names/a.d/x", []byte("x")))
 	for i := range 3000 {
 		t = append(t, layers.Entry{Path: fmt.Sprintf("many/entry-%05d", i), Type: layers.Fifo, Mode: 0o600})
 	}
 	// A directory of exactly one block: "." and ".." take 27 bytes, 13 names
 	// of 255 bytes 3471, one of 238 bytes 250, twelve of 17 bytes 348.
 	for i := range 13 {
-		t = append(t, symlink(fmt.Sprintf("exact/%c%s", 'a'+i, strings.Repeat("x", 254)), "t"))
+		t = append(t, newSymlink(fmt.Sprintf("exact/%c%s", 'a'+i, strings.Repeat("x", 254)), "t"))
 	}
-	t = append(t, symlink("exact/"+strings.Repeat("y", 238), "t"))
+	t = append(t, newSymlink("exact/"+strings.Repeat("y", 238), "t"))
 	for i := range 12 {
-		t = append(t, symlink(fmt.Sprintf("exact/z%016d", i), "t"))
+		t = append(t, newSymlink(fmt.Sprintf("exact/z%016d", i), "t"))
 	}
 	deep := "deep"
 	for range 200 {
-		t = append(t, dir(deep))
+		t = append(t, newDir(deep))
 		deep += "/" + "level"
 	}
 	t.Sort()

@@ -70,18 +70,19 @@ func TestExec(t *testing.T) {
 		out, errOut string
 		code        int
 	}{
-		"exit code":     {req: agent.ExecRequest{Argv: []string{"sh", "-c", "exit 42"}}, code: 42},
-		"signal":        {req: agent.ExecRequest{Argv: []string{"sh", "-c", "kill -INT $$"}}, code: 130},
-		"two outputs":   {req: agent.ExecRequest{Argv: []string{"sh", "-c", "echo a; echo b >&2"}}, out: "a\n", errOut: "b\n"},
-		"no input":      {req: agent.ExecRequest{Argv: []string{"cat"}}},
-		"input":         {req: agent.ExecRequest{Argv: []string{"cat"}, Stdin: strings.NewReader("line\n")}, out: "line\n"},
-		"input unread":  {req: agent.ExecRequest{Argv: []string{"true"}, Stdin: neverEnding{}}},
-		"input closed":  {req: agent.ExecRequest{Argv: []string{"sh", "-c", "exec 0<&-; sleep 0.1; echo on"}, Stdin: io.LimitReader(neverEnding{}, 4*agent.Window)}, out: "on\n"},
-		"environment":   {req: agent.ExecRequest{Argv: []string{"sh", "-c", "echo $COLOUR"}, Env: []string{"COLOUR=green"}}, out: "green\n"},
-		"directory":     {req: agent.ExecRequest{Argv: []string{"pwd"}, Dir: "/usr"}, out: "/usr\n"},
-		"daemon behind": {req: agent.ExecRequest{Argv: []string{"sh", "-c", "sleep 60 & echo started"}}, out: "started\n"},
-		"terminal":      {req: agent.ExecRequest{Argv: []string{"stty", "size"}, TTY: &agent.Size{Rows: 5, Cols: 6}}, out: "5 6\r\n"},
-		"typed end":     {req: agent.ExecRequest{Argv: []string{"sh", "-c", "stty -echo; cat"}, TTY: &agent.Size{}, Stdin: strings.NewReader("")}},
+		"exit code":           {req: agent.ExecRequest{Argv: []string{"sh", "-c", "exit 42"}}, code: 42},
+		"signal":              {req: agent.ExecRequest{Argv: []string{"sh", "-c", "kill -INT $$"}}, code: 130},
+		"two outputs":         {req: agent.ExecRequest{Argv: []string{"sh", "-c", "echo a; echo b >&2"}}, out: "a\n", errOut: "b\n"},
+		"no input":            {req: agent.ExecRequest{Argv: []string{"cat"}}},
+		"input":               {req: agent.ExecRequest{Argv: []string{"cat"}, Stdin: strings.NewReader("line\n")}, out: "line\n"},
+		"input unread":        {req: agent.ExecRequest{Argv: []string{"true"}, Stdin: neverEnding{}}},
+		"input closed":        {req: agent.ExecRequest{Argv: []string{"sh", "-c", "exec 0<&-; sleep 0.1; echo on"}, Stdin: io.LimitReader(neverEnding{}, 4*agent.Window)}, out: "on\n"},
+		"environment":         {req: agent.ExecRequest{Argv: []string{"sh", "-c", "echo $COLOUR"}, Env: []string{"COLOUR=green"}}, out: "green\n"},
+		"directory":           {req: agent.ExecRequest{Argv: []string{"pwd"}, Dir: "/usr"}, out: "/usr\n"},
+		"path from directory": {req: agent.ExecRequest{Argv: []string{"bin/echo", "x"}, Dir: "/usr"}, out: "x\n"},
+		"daemon behind":       {req: agent.ExecRequest{Argv: []string{"sh", "-c", "sleep 60 & echo started"}}, out: "started\n"},
+		"terminal":            {req: agent.ExecRequest{Argv: []string{"stty", "size"}, TTY: &agent.Size{Rows: 5, Cols: 6}}, out: "5 6\r\n"},
+		"typed end":           {req: agent.ExecRequest{Argv: []string{"sh", "-c", "stty -echo; cat"}, TTY: &agent.Size{}, Stdin: strings.NewReader("")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +47,7 @@ func TestGuest(t *testing.T) {
 	if err := c.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s; agent after %v, ready after %v", firstLine(m.console()), answered.Round(time.Millisecond), time.Since(m.started).Round(time.Millisecond))
+	t.Logf("%q; agent after %v, ready after %v", linesOf(m.console(), guest.Marker, guest.Handover), answered.Round(time.Millisecond), time.Since(m.started).Round(time.Millisecond))
 	if info.Kernel == "" || !strings.HasPrefix(info.OS, "Debian GNU/Linux") {
 		t.Errorf("hello says %+v", info)
 	}
@@ -81,7 +82,15 @@ func TestGuest(t *testing.T) {
 	}
 }
 
-func firstLine(s string) string { line, _, _ := strings.Cut(s, "\n"); return strings.TrimSpace(line) }
+// linesOf returns the lines of a console that begin with one of some words.
+func linesOf(console string, words ...string) (found []string) {
+	for line := range strings.Lines(console) {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(line, w) }) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
 
 // cancelling is a writer that ends its context at the first write.
 type cancelling struct{ cancel context.CancelFunc }
@@ -194,7 +203,7 @@ func TestProbe(t *testing.T) {
 	if !strings.Contains(m.console(), guest.Marker) {
 		t.Errorf("no marker on the console")
 	}
-	t.Log(firstLine(m.console()))
+	t.Logf("%q", linesOf(m.console(), guest.Marker))
 }
 
 // TestCannotStart starts a guest without what it needs.

@@ -8,6 +8,7 @@ import (
 // Lines that the host may look for on the guest's console.
 const (
 	Marker      = "satchel: init reached"  // the first line; " in N ms" of the kernel's time follows
+	Handover    = "satchel: handing over"  // the guest's own init begins; " after N ms" follows
 	CannotStart = "satchel: cannot start:" // the last line of a start that failed; the reason follows
 	DeltaClosed = "satchel: delta closed"  // the delta's file system is unmounted, all is written
 )

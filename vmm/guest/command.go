@@ -43,7 +43,10 @@ func spawn(c agent.Command) (*process, error) {
 		return nil, err
 	}
 	env := append(who.env(), c.Env...)
-	name, err := lookPath(c.Argv[0], env)
+	if c.Dir == "" {
+		c.Dir = who.home
+	}
+	name, err := lookPath(c.Argv[0], c.Dir, env)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +59,6 @@ func spawn(c agent.Command) (*process, error) {
 			Setsid:     true,
 			Credential: who.credential,
 		},
-	}
-	if cmd.Dir == "" {
-		cmd.Dir = who.home
 	}
 	if c.TTY != nil {
 		return spawnOnTerminal(cmd, *c.TTY)
@@ -111,10 +111,14 @@ func lookUp(name string) (identity, error) {
 	}, nil
 }
 
-// lookPath finds a command's file in the PATH of env.
-func lookPath(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
+// lookPath finds a command's file: from dir if the name has a slash, else in the
+// PATH of env.
+func lookPath(name, dir string, env []string) (string, error) {
+	if filepath.IsAbs(name) {
 		return name, executable(name)
+	}
+	if strings.Contains(name, "/") {
+		return name, executable(filepath.Join(dir, name))
 	}
 	dirs := defaultPath
 	for _, kv := range env {

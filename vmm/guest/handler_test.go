@@ -119,13 +119,13 @@ func TestInsideAnother(t *testing.T) {
 		{agent.Command{Argv: []string{"sh", "-c", "echo /*; pwd"}}, "/bin /etc /lib /lib64 /usr\n/\n"},
 		{agent.Command{Argv: []string{"sh", "-c", "id -u; id -G; pwd; echo $HOME"}, User: "mia"}, "1234\n2345 99\n/etc\n/etc\n"},
 	} {
-		var out bytes.Buffer
-		p, err := h.Start(tt.cmd, eof{}, &out, &out)
+		var out, errOut bytes.Buffer
+		p, err := h.Start(tt.cmd, eof{}, &out, &errOut)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if code, err := p.Wait(); code != 0 || err != nil || out.String() != tt.want {
-			t.Errorf("%q: %q, %d, %v; want %q", tt.cmd.Argv, out.String(), code, err, tt.want)
+			t.Errorf("%q: %q, %q, %d, %v; want %q", tt.cmd.Argv, out.String(), errOut.String(), code, err, tt.want)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "etc")); err == nil {

@@ -107,6 +107,7 @@ func becomeInit(init string, args []string) error {
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("enter the guest's root: %w", err)
 	}
+	fmt.Printf("%s after %d ms\n", Handover, sinceBoot().Milliseconds())
 	env := append(os.Environ(), "NOTIFY_SOCKET="+readySocket)
 	if err := unix.Exec(init, append([]string{init}, args...), env); err != nil {
 		return fmt.Errorf("start the guest's init %s: %w", init, err)

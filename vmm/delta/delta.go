@@ -50,6 +50,14 @@ type Note struct {
 	Reason string `json:"reason"`
 }
 
+// String returns the note in one line.
+func (n Note) String() string {
+	if n.Path == "" {
+		return n.Reason
+	}
+	return fmt.Sprintf("%q: %s", n.Path, n.Reason)
+}
+
 // A Condition says what may be done with a delta disk.
 type Condition int
 

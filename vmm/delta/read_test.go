@@ -238,8 +238,8 @@ func fillDeep(t *testing.T, upper string) {
 }
 
 func TestReadManyFiles(t *testing.T) {
-	const count = 100_000
-	path := newDisk(t, 2<<30)
+	const count = 20_000
+	path := newDisk(t, 256<<20)
 	fill(t, path, func(upper string) {
 		for i := range count {
 			f, err := os.Create(filepath.Join(upper, fmt.Sprintf("file-%06d-%s", i, strings.Repeat("x", i%40))))

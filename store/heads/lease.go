@@ -96,6 +96,13 @@ func (l *Held) abandon() {
 
 func (h *Heads) leaseFile(name string) string { return filepath.Join(h.leases, name) }
 
+// isLeaseName keeps a damaged record from naming a file elsewhere.
+func isLeaseName(name string) bool {
+	b, err := hex.DecodeString(name)
+	return err == nil && len(b) == 8
+}
+
+// lockFile makes a file and locks it.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -171,7 +178,7 @@ func (h *Heads) state(tx *bbolt.Tx) (s State, err error) {
 	}
 	err = leases.ForEach(func(name, b []byte) error {
 		var l Lease
-		if err := json.Unmarshal(b, &l); err != nil || l.Name != string(name) {
+		if err := json.Unmarshal(b, &l); err != nil || l.Name != string(name) || !isLeaseName(l.Name) {
 			return fmt.Errorf("%s: %w: lease %.20q", h.file.Path(), store.ErrCorrupt, name)
 		}
 		ok, err := h.alive(l.Name)

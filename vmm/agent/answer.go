@@ -54,7 +54,7 @@ func (sv *server) do(ctx context.Context, st *stream, req Request) error {
 // exec runs a command connected to the stream.
 func (sv *server) exec(ctx context.Context, st *stream, cmd Command) (Reply, error) {
 	stdin, feed := io.Pipe()
-	defer stdin.Close()
+	defer func() { _ = stdin.Close() }()
 	p, err := sv.handler.Start(cmd, stdin, dataWriter{st, TypeStdout}, dataWriter{st, TypeStderr})
 	if err != nil {
 		return Reply{Code: startCode(err)}, err
@@ -63,7 +63,7 @@ func (sv *server) exec(ctx context.Context, st *stream, cmd Command) (Reply, err
 	defer stop()
 	ended := make(chan struct{})
 	sv.wg.Go(func() {
-		defer feed.Close()
+		defer func() { _ = feed.Close() }()
 		control(st, p, feed)
 		hangUp(p, ended)
 	})
@@ -133,7 +133,7 @@ func supply(input *stream, feed *io.PipeWriter) {
 			return
 		}
 		if len(f.Payload) == 0 {
-			feed.Close()
+			_ = feed.Close() // of a pipe: always nil
 			continue
 		}
 		_, _ = feed.Write(f.Payload)

@@ -122,7 +122,8 @@ func (c *Client) read() {
 
 func (c *Client) dispatch(r *Reader, f Frame) error {
 	if f.Type == TypeWelcome {
-		return c.dispatchWelcome(r, f)
+		c.accept(r, f)
+		return nil
 	}
 	if !r.Strict {
 		return nil // from before our hello
@@ -142,15 +143,15 @@ func (c *Client) dispatch(r *Reader, f Frame) error {
 	}
 }
 
-func (c *Client) dispatchWelcome(r *Reader, f Frame) error {
+// accept ends the hello if the welcome is for us.
+func (c *Client) accept(r *Reader, f Frame) {
 	var w Welcome
-	if err := json.Unmarshal(f.Payload, &w); err != nil || w.Nonce != c.nonce || r.Strict {
-		return nil // for another host, or again
+	if json.Unmarshal(f.Payload, &w) != nil || w.Nonce != c.nonce || r.Strict {
+		return // for another host, or again
 	}
 	r.Strict = true
 	c.welcome = w
 	close(c.welcomed)
-	return nil
 }
 
 func (c *Client) failure() error {

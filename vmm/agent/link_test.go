@@ -48,7 +48,7 @@ func connect(t *testing.T, h agent.Handler) *agent.Client {
 	ours, theirs := net.Pipe()
 	serve(t, theirs, h)
 	c := agent.NewClient(ours)
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -292,7 +292,7 @@ func TestClosed(t *testing.T) {
 	ours, theirs := net.Pipe()
 	serve(t, theirs, here())
 	c := agent.NewClient(ours)
-	defer c.Close()
+	t.Cleanup(func() { _ = c.Close() })
 	out := newStuck()
 	close(out.release)
 	done := make(chan error)

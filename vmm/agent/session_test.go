@@ -20,6 +20,7 @@ type rawHost struct {
 }
 
 func newRawHost(t *testing.T, conn net.Conn) *rawHost {
+	t.Helper()
 	return &rawHost{t, conn, agent.NewReader(conn)}
 }
 
@@ -44,7 +45,7 @@ func (h *rawHost) await(typ agent.Type) agent.Frame {
 	}
 }
 
-func (h *rawHost) hello(nonce string) agent.Welcome {
+func (h *rawHost) hello(nonce string) {
 	h.t.Helper()
 	h.send(agent.TypeHello, 0, `{"protocol":1,"nonce":"`+nonce+`"}`)
 	for {
@@ -53,7 +54,7 @@ func (h *rawHost) hello(nonce string) agent.Welcome {
 			h.t.Fatal(err)
 		}
 		if w.Nonce == nonce {
-			return w
+			return
 		}
 	}
 }
@@ -69,6 +70,7 @@ func (h *rawHost) reply() agent.Reply {
 
 // rawConnect returns a raw host of a real handler.
 func rawConnect(t *testing.T) *rawHost {
+	t.Helper()
 	ours, theirs := net.Pipe()
 	serve(t, theirs, here())
 	t.Cleanup(func() { ours.Close() })
@@ -86,7 +88,7 @@ func TestNewHostEndsTheOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := agent.NewClient(h.conn)
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	if out, code := run(t, c, "echo second"); out != "second\n" || code != 0 {
 		t.Errorf("got %q, %d", out, code)
 	}
@@ -158,7 +160,7 @@ func TestTooManyStreams(t *testing.T) {
 func TestOtherProtocol(t *testing.T) {
 	ours, theirs := net.Pipe()
 	c := agent.NewClient(ours)
-	defer c.Close()
+	t.Cleanup(func() { _ = c.Close() })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -187,7 +189,7 @@ func TestHelloWaits(t *testing.T) {
 	ours, theirs := net.Pipe() // nobody reads the other end
 	defer theirs.Close()
 	c := agent.NewClient(ours)
-	defer c.Close()
+	t.Cleanup(func() { _ = c.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Hello(ctx); !errors.Is(err, context.Canceled) {
@@ -218,7 +220,7 @@ func proxied(t *testing.T) func() (*agent.Client, net.Conn) {
 			t.Fatal(err)
 		}
 		c := agent.NewClient(conn)
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { _ = c.Close() })
 		return c, conn
 	}
 }
@@ -321,7 +323,7 @@ func FuzzClient(f *testing.F) {
 			_, _ = theirs.Write(b)
 		}()
 		_, _ = c.Exec(t.Context(), agent.ExecRequest{Argv: []string{"x"}})
-		c.Close()
+		_ = c.Close()
 		<-done
 	})
 }

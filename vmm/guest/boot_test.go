@@ -65,7 +65,9 @@ func TestGuest(t *testing.T) {
 		_, _ = c.Exec(ctx, agent.ExecRequest{Argv: []string{"cat", "/dev/zero"}, Stdout: cancelling{cancel}})
 	}()
 	<-ctx.Done()
-	c.Close()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 	c = m.dial()
 	if _, err := c.Hello(t.Context()); err != nil {
 		t.Fatalf("second host: %v", err)
@@ -98,6 +100,7 @@ type cancelling struct{ cancel context.CancelFunc }
 func (c cancelling) Write(p []byte) (int, error) { c.cancel(); return len(p), nil }
 
 func testCommands(t *testing.T, c *agent.Client) {
+	t.Helper()
 	for _, tt := range []struct {
 		script, out string
 		code        int
@@ -130,6 +133,7 @@ func testCommands(t *testing.T, c *agent.Client) {
 }
 
 func testStreams(t *testing.T, c *agent.Client) {
+	t.Helper()
 	const size = 8 << 20
 	random := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), size) }
 	want, got := sha256.New(), sha256.New()
@@ -148,6 +152,7 @@ func testStreams(t *testing.T, c *agent.Client) {
 }
 
 func testFreeze(t *testing.T, c *agent.Client, disk string) {
+	t.Helper()
 	shell(t, c, "echo kept > /root/kept")
 	if err := c.Freeze(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
@@ -166,6 +171,7 @@ func testFreeze(t *testing.T, c *agent.Client, disk string) {
 }
 
 func testThaw(t *testing.T, c *agent.Client) {
+	t.Helper()
 	if err := c.Freeze(t.Context(), 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func enter(pid int) error {
 	if err != nil {
 		return fmt.Errorf("enter guest: open root: %w", err)
 	}
-	defer unix.Close(root)
+	defer func() { _ = unix.Close(root) }()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("enter guest: unshare: %w", err)
 	}

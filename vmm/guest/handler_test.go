@@ -38,7 +38,7 @@ func readyConn(t *testing.T) (net.PacketConn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Close(); out.Close() })
+	t.Cleanup(func() { _, _ = in.Close(), out.Close() })
 	return in, out
 }
 
@@ -68,7 +68,9 @@ func TestReadyEnds(t *testing.T) {
 	if err := r.wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("caller gave up: %v", err)
 	}
-	in.Close()
+	if err := in.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := r.wait(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("socket closed: %v", err)
 	}

@@ -56,7 +56,7 @@ func startAgent() error {
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ready, err := conn.File()
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)

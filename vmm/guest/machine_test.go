@@ -59,7 +59,7 @@ func (tr *tree) build(dir, guestBinary string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	initrd, err := os.Create(tr.initrd)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (m *machine) dial() *agent.Client {
 		m.t.Fatal(err)
 	}
 	c := agent.NewClient(conn)
-	m.t.Cleanup(func() { c.Close() })
+	m.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 

@@ -29,7 +29,7 @@ func watchReady(conn net.PacketConn) *readiness {
 		return r
 	}
 	go func() {
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		defer close(r.done)
 		buf := make([]byte, 4096)
 		for {

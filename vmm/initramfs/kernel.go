@@ -37,15 +37,15 @@ type kernel struct{ name, release string }
 func kernels(root fs.FS) []kernel {
 	var all []kernel
 	add := func(name, release string) {
-		real, err := follow(root, name)
+		at, err := follow(root, name)
 		if err != nil {
 			return
 		}
 		if release == "" {
-			release = imageRelease(root, real)
+			release = imageRelease(root, at)
 		}
 		if release != "" {
-			all = append(all, kernel{real, release})
+			all = append(all, kernel{at, release})
 		}
 	}
 	for _, name := range list(root, "boot") {

@@ -63,21 +63,21 @@ func exists(root fs.FS, name string) bool {
 
 // read reads a file, links followed.
 func read(root fs.FS, name string) ([]byte, error) {
-	real, err := follow(root, name)
+	at, err := follow(root, name)
 	if err != nil {
 		return nil, err
 	}
-	return fs.ReadFile(root, real)
+	return fs.ReadFile(root, at)
 }
 
 // list returns the names in a directory, links followed; none if there is no
 // such directory.
 func list(root fs.FS, name string) []string {
-	real, err := follow(root, name)
+	at, err := follow(root, name)
 	if err != nil {
 		return nil
 	}
-	entries, err := fs.ReadDir(root, real)
+	entries, err := fs.ReadDir(root, at)
 	if err != nil {
 		return nil
 	}

@@ -35,7 +35,7 @@ func baseTree(t *testing.T) fstest.MapFS {
 		"usr/sbin/init":             link("/lib/systemd/systemd"),
 		"usr/lib/systemd/systemd":   file("systemd"),
 		"boot/vmlinuz-" + release:   file("kernel"),
-		modDir + "modules.builtin":  file("kernel/fs/exportfs/exportfs.ko\n"),
+		modDir + "modules.builtin":  file("kernel/fs/nls/nls_base.ko\n"),
 		modDir + "modules.softdep":  file("# made up\nsoftdep libcrc32c pre: crc32c\nsoftdep ext4 pre: crc32c\nsoftdep crc32c_generic pre: libcrc32c\nsoftdep overlay post: drm\n"),
 		modDir + "modules.alias":    file("alias crc32c crc32c_generic\nalias crypto-crc32c crc32c_intel\nalias crc32c crc32c_intel\nalias pci:v00001AF4d*sv* virtio_pci\n"),
 		modDir + "kernel/x/drm.ko":  file("drm"),
@@ -59,7 +59,7 @@ func baseTree(t *testing.T) fstest.MapFS {
 		{"kernel/fs/jbd2/jbd2.ko", ""},
 		{"kernel/fs/erofs/erofs.ko", "kernel/lib/libcrc32c.ko"},
 		{"kernel/fs/ext4/ext4.ko", "kernel/lib/crc16.ko kernel/fs/mbcache.ko kernel/fs/jbd2/jbd2.ko"},
-		{"kernel/fs/overlayfs/overlay.ko", "kernel/fs/exportfs/exportfs.ko"},
+		{"kernel/fs/overlayfs/overlay.ko", "kernel/fs/nls/nls_base.ko"},
 	} {
 		deps += m.file + ": " + m.needs + "\n"
 		tree[modDir+m.file] = &fstest.MapFile{Data: pack(t, m.file), Mode: 0o644}

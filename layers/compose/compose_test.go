@@ -120,6 +120,7 @@ func TestShadows(t *testing.T) {
 		{"symlink changed below", "l a new", scripted{"l a mine", "l a old"}, "l a mine", changed},
 		{"gone below", "", scripted{"f a mine", "f a old"}, "f a mine", "what it replaced is gone from the layers below"},
 		{"directory below", "d a", scripted{"f a mine", "f a old"}, "f a mine", "what it replaced is a directory in the layers below now"},
+		{"hidden by an opaque parent", "f d/a old", scripted{"d! d\nf d/e/a mine", "f d/e/a old"}, "d d\nd d/e\nf d/e/a mine", ""},
 		{"was a directory", "d a", scripted{"f a mine", "d a"}, "f a mine", ""},
 		{"only attributes changed here", "f a new uid=3", scripted{"f a old mode=0600", "f a old"}, "f a new mode=0600 uid=3", ""},
 		{"only attributes changed here, of a linked file", "f a new", scripted{"f a old mode=0600\nh b a", "f a old"}, "f a old mode=0600\nh b a", changed},

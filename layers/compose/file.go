@@ -78,9 +78,10 @@ func (c *composer) base(layer int, path string) *layers.Entry {
 // stranded tells why the current views, of which the first is a file and alone
 // in its chain, make a shadow; or returns nothing.
 func (c *composer) stranded(path string) string {
-	base := c.base(c.views[0].layer, path)
+	layer := c.views[0].layer
+	base := c.base(layer, path)
 	switch {
-	case base == nil || base.Type == layers.Whiteout:
+	case base == nil || c.open[len(c.open)-1].opaque == layer:
 		return ""
 	case len(c.views) == 1 || !c.views[1].dir():
 		return "what it replaced is gone from the layers below"

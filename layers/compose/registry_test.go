@@ -186,7 +186,7 @@ func TestMergedRegistryLeavesItsLinks(t *testing.T) {
 
 func TestUnreadableRegistryFails(t *testing.T) {
 	const path = "etc/shells"
-	for name, break_ := range map[string]struct {
+	for name, damage := range map[string]struct {
 		change func(chunks, store.ID)
 		want   error
 	}{
@@ -200,10 +200,10 @@ func TestUnreadableRegistryFails(t *testing.T) {
 					{Name: "os", Tree: c.registry(path, "lower\n")},
 					{Name: "personal", Tree: c.registry(path, "upper\n"), Base: c.registry(path, "base\n")},
 				}
-				break_.change(c, c.put(victim)[0].ID)
+				damage.change(c, c.put(victim)[0].ID)
 				_, err := compose.Compose(context.Background(), c, stack)
-				if !errors.Is(err, break_.want) || !strings.Contains(err.Error(), path) {
-					t.Errorf("got %v, want %v at %s", err, break_.want, path)
+				if !errors.Is(err, damage.want) || !strings.Contains(err.Error(), path) {
+					t.Errorf("got %v, want %v at %s", err, damage.want, path)
 				}
 			})
 		}

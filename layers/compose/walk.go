@@ -12,6 +12,7 @@ type frame struct {
 	path    string
 	implied int         // its index in the result when no layer has an entry for it, else -1
 	newest  layers.Time // of what is directly in it
+	opaque  int         // the topmost layer that hides all below it from here, or 0
 }
 
 // A view is what one layer provides at the current path: an entry, or nil for
@@ -118,14 +119,14 @@ func (c *composer) implies(layer int, path string) bool {
 // enter opens the directory at path, which the current views begin with. Only
 // the root may be in no layer at all.
 func (c *composer) enter(path string) {
-	views := c.views
+	views, f := c.views, frame{path: path, implied: -1}
 	for i, v := range views {
 		floor := -1 // the layer below which nothing of this directory is seen
 		switch {
 		case !v.dir():
 			views, floor = views[:i], v.layer+1
 		case v.entry != nil && v.entry.Opaque:
-			views, floor = views[:i+1], v.layer
+			views, floor, f.opaque = views[:i+1], v.layer, v.layer
 		}
 		if floor >= 0 {
 			for low := range floor {
@@ -134,7 +135,9 @@ func (c *composer) enter(path string) {
 			break
 		}
 	}
-	f := frame{path: path, implied: -1}
+	if len(c.open) > 0 {
+		f.opaque = max(f.opaque, c.open[len(c.open)-1].opaque)
+	}
 	e, owner := c.directory(path, views)
 	if owner < 0 {
 		f.implied = len(c.out.Tree)

@@ -1,39 +1,27 @@
 package erofs
 
 import (
-	"iter"
 	"strings"
 
 	"satchel/layers"
 )
 
-// names yields what directory d lists, in the order of bytes that lookups
-// rely on: its children, which the tree has in that order, with "." and ".."
-// in their places among them. The number is the index of the entry.
-func (l *layout) names(d int32) iter.Seq2[string, int32] {
-	return func(yield func(string, int32) bool) {
-		dots := [...]struct {
-			name  string
-			entry int32
-		}{{".", d}, {"..", l.nodes[d].parent}}
-		next := 0
-		for c := l.nodes[d].first; c != 0; c = l.nodes[c].next {
-			name := base(l.tree[c].Path)
-			for next < len(dots) && dots[next].name < name {
-				if !yield(dots[next].name, dots[next].entry) {
-					return
-				}
-				next++
-			}
-			if !yield(name, c) {
-				return
-			}
+// list calls visit with what directory d lists, in the order of bytes that
+// lookups rely on: its children, which the tree has in that order, with "." and
+// ".." in their places among them. The number is the index of the entry.
+func (l *layout) list(d int32, visit func(name string, entry int32)) {
+	child := l.nodes[d].first
+	before := func(dots string) {
+		for ; child != 0 && base(l.tree[child].Path) < dots; child = l.nodes[child].next {
+			visit(base(l.tree[child].Path), child)
 		}
-		for ; next < len(dots); next++ {
-			if !yield(dots[next].name, dots[next].entry) {
-				return
-			}
-		}
+	}
+	before(".")
+	visit(".", d)
+	before("..")
+	visit("..", l.nodes[d].parent)
+	for ; child != 0; child = l.nodes[child].next {
+		visit(base(l.tree[child].Path), child)
 	}
 }
 
@@ -41,14 +29,14 @@ func (l *layout) names(d int32) iter.Seq2[string, int32] {
 // last one needs.
 func (l *layout) dirSize(d int32) int64 {
 	var full, used int64
-	for name := range l.names(d) {
+	l.list(d, func(name string, _ int32) {
 		need := int64(direntSize + len(name))
 		if used+need > blockSize {
 			full++
 			used = 0
 		}
 		used += need
-	}
+	})
 	return full*blockSize + used
 }
 
@@ -74,14 +62,14 @@ func (l *layout) putDir(b []byte, d int32) {
 		b = b[min(blockSize, len(b)):]
 		block, used = block[:0], 0
 	}
-	for name, entry := range l.names(d) {
+	l.list(d, func(name string, entry int32) {
 		need := direntSize + len(name)
 		if used+need > blockSize {
 			flush()
 		}
 		block = append(block, record{name, entry})
 		used += need
-	}
+	})
 	flush()
 }
 

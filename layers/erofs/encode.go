@@ -27,6 +27,7 @@ func (l *layout) putNode(meta []byte, i int32) {
 	e, n := &l.tree[i], &l.nodes[i]
 	ino := inode{
 		extended: n.ext,
+		layout:   layoutPlain,
 		xattrs:   int(n.xattrs),
 		mode:     kinds[e.Type].mode | e.Mode,
 		size:     uint64(n.size),

@@ -9,15 +9,15 @@ import (
 
 // Sizes and offsets of the on-disk format, in bytes.
 const (
-	blockBits   = 12
-	blockSize   = 1 << blockBits
-	superOffset = 1024
-	superSize   = 128
-	slotSize    = 32 // inodes lie at multiples of it; its number is the nid
-	compactSize = 32
-	extendedLen = 64
-	direntSize  = 12
-	volumeLen   = 16 // with the NUL that ends it
+	blockBits    = 12
+	blockSize    = 1 << blockBits
+	superOffset  = 1024
+	superSize    = 128
+	slotSize     = 32 // inodes lie at multiples of it; its number is the nid
+	compactSize  = 32
+	extendedSize = 64
+	direntSize   = 12
+	volumeLen    = 16 // with the NUL that ends it
 )
 
 // Values of fields.
@@ -123,7 +123,7 @@ func (n *inode) put(b []byte) int {
 	le.PutUint64(b[32:], uint64(n.mtime.Sec))
 	le.PutUint32(b[40:], n.mtime.Nsec)
 	le.PutUint32(b[44:], n.nlink)
-	return extendedLen
+	return extendedSize
 }
 
 // encodeDevice packs a device number as Linux does for file systems: the low

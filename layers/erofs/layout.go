@@ -32,7 +32,7 @@ func (n *node) nid() uint64 { return uint64(n.off) / slotSize }
 // headSize is the length of the inode and its extended attributes.
 func (n *node) headSize() int64 {
 	if n.ext {
-		return extendedLen + int64(n.xattrs)
+		return extendedSize + int64(n.xattrs)
 	}
 	return compactSize + int64(n.xattrs)
 }

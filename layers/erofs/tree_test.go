@@ -126,7 +126,7 @@ func hostileTree(c chunks) layers.Tree {
 	})
 	with(c.file("etc/built", noise(15, 20)), func(e *layers.Entry) { e.ModTime = buildTime })
 
-	for _, name := range []string{"!", "-", "-a", ".a", "..a", "...", "a", "a b", "a-b", "a.b", "new\nline", "\xff\xfe", "\\", "~",
+	for _, name := range []string{"!", "-", "-a", ".-", ".a", "..a", "...", "a", "a b", "a-b", "a.b", "new\nline", "\xff\xfe", "\\", "~",
 		strings.Repeat("n", 255), strings.Repeat("n", 254) + "m", strings.Repeat("\xc3", 255)} {
 		t = append(t, c.file("names/"+name, []byte(name)))
 	}

@@ -105,7 +105,7 @@ func (s *Store) salvage(name string) ([]pack.Frame, error) {
 	return frames, err
 }
 
-// removePacks forgets packs in which no chunk lies and removes their files.
+// removePacks removes the files of packs that the index no longer names.
 func (s *Store) removePacks(names []string) error {
 	for _, name := range names {
 		if err := s.fs.Remove(s.packPath(name)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"satchel/store"
 	"satchel/store/heads"
@@ -31,8 +32,14 @@ func (v *scrub) reach(ctx context.Context, walk store.Walker) error {
 		if ctx.Err() != nil || !isCorrupt(err) && !errors.Is(err, store.ErrNotExist) {
 			return fmt.Errorf("walk %s at %s: %w", r.Layer, r.Version.Short(), err)
 		}
-		r.Reason = err.Error()
-		v.res.Heads = append(v.res.Heads, r)
+		now, stateErr := v.store.heads.State(ctx)
+		if stateErr != nil {
+			return stateErr
+		}
+		if slices.Contains(now.Roots(), r.Version) { // else it was removed meanwhile, and gc came
+			r.Reason = err.Error()
+			v.res.Heads = append(v.res.Heads, r)
+		}
 	}
 	v.res.Reached = m.count()
 	return v.missing(ctx, m)

@@ -60,21 +60,25 @@ func (f FS) Rename(from, to string) error {
 }
 
 // Mkdir makes a directory, and those above it, for the owner alone. A directory
-// that is there already is no error.
+// that is there already is no error, and is durable too when Mkdir returns:
+// whoever made it may not have got that far.
 func (f FS) Mkdir(dir string) error {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
-	if parent := filepath.Dir(dir); parent != dir {
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
 		if err := f.Mkdir(parent); err != nil {
 			return err
 		}
 	}
 	err := f.Do("mkdir", dir, func() error { return os.Mkdir(dir, 0o700) })
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) {
+		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			err = nil
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return f.syncDir(filepath.Dir(dir))
+	return f.syncDir(parent)
 }
 
 // Remove removes a file. A file that is not there is no error. Only its

@@ -63,6 +63,7 @@ func contents(t *testing.T, st *layerstest.Store, e *layers.Entry, pieces ...str
 
 // everything is a tree with one of each.
 func everything(t *testing.T, st *layerstest.Store) layers.Tree {
+	t.Helper()
 	at := layers.Time{Sec: 1_700_000_000, Nsec: 123_456_789}
 	tree := layers.Tree{
 		{Path: "", Type: layers.Dir, Mode: 0o755, ModTime: at},
@@ -177,10 +178,12 @@ func TestHardLinksShareAnInode(t *testing.T) {
 		if taken != linked {
 			t.Errorf("%q has the inode number of %q", name, other)
 		}
-		if want := 1; linked || name == "dir/first" {
-			if want = 3; int(s.Nlink) != want {
-				t.Errorf("%q has %d links, want %d", name, s.Nlink, want)
-			}
+		want := uint64(1)
+		if linked || name == "dir/first" {
+			want = 3
+		}
+		if s.Nlink != want {
+			t.Errorf("%q has %d links, want %d", name, s.Nlink, want)
 		}
 		seen[s.Ino] = name
 	}
@@ -278,7 +281,7 @@ func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
-	dir, err := os.MkdirTemp("", "satchel-mount")
+	dir, err := os.MkdirTemp("", "satchel-mount") //nolint:usetesting // another user has to get there
 	must(t, err)
 	defer os.RemoveAll(dir)
 	must(t, os.Chmod(dir, 0o755))
@@ -301,6 +304,7 @@ func TestUnprivileged(t *testing.T) {
 }
 
 func mountUnprivileged(t *testing.T, dir string) {
+	t.Helper()
 	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil {
 		if _, merr := Mount(t.Context(), nil, layerstest.NewStore(), dir); !errors.Is(merr, err) {
 			t.Errorf("without access: %v, want %v", merr, err)
@@ -312,7 +316,6 @@ func mountUnprivileged(t *testing.T, dir string) {
 	}
 	st := layerstest.NewStore()
 	tree := everything(t, st)
-	path := os.Getenv("PATH")
 	s, err := Mount(t.Context(), tree, st, dir)
 	must(t, err)
 	b, err := os.ReadFile(filepath.Join(dir, "dir/first"))
@@ -324,14 +327,13 @@ func mountUnprivileged(t *testing.T, dir string) {
 	}
 	must(t, s.Unmount())
 	s.Wait()
-	must(t, os.Setenv("PATH", dir)) // where nothing is
+	t.Setenv("PATH", dir) // where nothing is
 	if _, err := os.Stat("/bin/fusermount3"); err == nil {
 		return // found in any case
 	}
 	if _, err := Mount(t.Context(), tree, st, dir); !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "fuse3") {
 		t.Errorf("without fusermount3: %v", err)
 	}
-	must(t, os.Setenv("PATH", path))
 }
 
 func copyProgram(t *testing.T, from, to string) {

@@ -60,7 +60,7 @@ func bootID() (string, error) {
 // rest is counted from the last bracket. See proc(5).
 func parseStat(b []byte) (start uint64, running bool, err error) {
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	const state, startTime = 3 - 3, 22 - 3 // numbers in the manual, less those before
+	const state, startTime = 0, 22 - 3 // the manual counts from 1, and two come before
 	if len(fields) <= startTime {
 		return 0, false, fmt.Errorf("stat has only %d fields", len(fields))
 	}

@@ -3,6 +3,7 @@ package workspace
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -142,7 +143,7 @@ func TestLockEndsWithProcess(t *testing.T) {
 	if dir := os.Getenv(home); dir != "" {
 		_, err := Open(dir).Lock("ana")
 		must(t, err)
-		os.Stdout.WriteString("locked\n")
+		fmt.Println("locked")
 		select {}
 	}
 	dir := t.TempDir()

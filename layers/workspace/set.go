@@ -176,12 +176,12 @@ func (s *Set) Discard(name string) error {
 }
 
 // remove takes a workspace away if check agrees.
-func (s *Set) remove(name string, check func() error) error {
+func (s *Set) remove(name string, check func() error) (err error) {
 	unlock, err := s.Lock(name)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	err = s.locked(func() error {
 		if err := check(); err != nil {
 			return err
@@ -200,12 +200,12 @@ func (s *Set) remove(name string, check func() error) error {
 
 // locked runs f while no other process changes the set, and clears away what
 // f and earlier crashes leave behind.
-func (s *Set) locked(f func() error) error {
+func (s *Set) locked(f func() error) (err error) {
 	unlock, err := lockSet(filepath.Join(s.dir, setLock))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := s.sweep(); err != nil {
 		return err
 	}

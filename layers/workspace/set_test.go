@@ -158,12 +158,15 @@ func TestRemove(t *testing.T) {
 	}{
 		{"plain", func(*testing.T, *Set) {}, nil, nil},
 		{"delta disk", func(t *testing.T, s *Set) {
+			t.Helper()
 			must(t, os.WriteFile(s.Delta("ana"), []byte("work"), 0o600))
 		}, ErrUncaptured, nil},
 		{"session", func(t *testing.T, s *Set) {
+			t.Helper()
 			must(t, s.SaveSession("ana", Session{State: Running}))
 		}, ErrUncaptured, nil},
 		{"running", func(t *testing.T, s *Set) {
+			t.Helper()
 			unlock, err := s.Lock("ana")
 			must(t, err)
 			t.Cleanup(func() { must(t, unlock()) })

@@ -84,6 +84,7 @@ func write(t *testing.T, path, data string) string {
 }
 
 func fillAttributes(t *testing.T, upper string) {
+	t.Helper()
 	for _, mode := range []uint32{0, 0o400, 0o644, 0o777, 0o1777, 0o2755, 0o4755, 0o6711, 0o7777} {
 		p := write(t, filepath.Join(upper, fmt.Sprintf("file-%o", mode)), "x")
 		must(t, unix.Chmod(p, mode))
@@ -104,6 +105,7 @@ func fillAttributes(t *testing.T, upper string) {
 }
 
 func fillNames(t *testing.T, upper string) {
+	t.Helper()
 	long := strings.Repeat("n", 255)
 	for _, name := range []string{long, "\xff\xfe", "new\nline", " ", "-rf", "a", "a!", "a-b", "\x01", "ünï", "*?[", `back\slash`, "..."} {
 		write(t, filepath.Join(upper, name), name)
@@ -115,6 +117,7 @@ func fillNames(t *testing.T, upper string) {
 }
 
 func fillSymlinks(t *testing.T, upper string) {
+	t.Helper()
 	for _, n := range []int{1, 58, 59, 60, 61, 255, 256, 4000, 4095} {
 		must(t, os.Symlink(strings.Repeat("s", n), filepath.Join(upper, fmt.Sprintf("link-%d", n))))
 	}
@@ -128,6 +131,7 @@ func fillSymlinks(t *testing.T, upper string) {
 }
 
 func fillDevices(t *testing.T, upper string) {
+	t.Helper()
 	for _, d := range []struct{ major, minor uint32 }{{1, 3}, {0, 1}, {255, 255}, {256, 0}, {8, 256}, {4095, 1<<20 - 1}} {
 		name := fmt.Sprintf("%d-%d", d.major, d.minor)
 		must(t, unix.Mknod(filepath.Join(upper, "c"+name), unix.S_IFCHR|0o660, int(unix.Mkdev(d.major, d.minor))))
@@ -139,6 +143,7 @@ func fillDevices(t *testing.T, upper string) {
 }
 
 func fillHardLinks(t *testing.T, upper string) {
+	t.Helper()
 	must(t, os.Mkdir(filepath.Join(upper, "d"), 0o755))
 	p := write(t, filepath.Join(upper, "m"), "contents")
 	for _, name := range []string{"a", "z", "d/x", "m!"} {
@@ -153,6 +158,7 @@ func fillHardLinks(t *testing.T, upper string) {
 }
 
 func fillXattrs(t *testing.T, upper string) {
+	t.Helper()
 	p := write(t, filepath.Join(upper, "file"), "x")
 	must(t, unix.Setxattr(p, "user.empty", nil, 0))
 	must(t, unix.Setxattr(p, "user.binary", []byte("\x00\x01\xff\x00"), 0))
@@ -170,6 +176,7 @@ func fillXattrs(t *testing.T, upper string) {
 }
 
 func fillACLs(t *testing.T, upper string) {
+	t.Helper()
 	p := write(t, filepath.Join(upper, "file"), "x")
 	command(t, "setfacl", "-m", "u:1234:rwx,u:4294967290:r,g:77:rx,m::rw", p)
 	d := filepath.Join(upper, "dir")
@@ -179,6 +186,7 @@ func fillACLs(t *testing.T, upper string) {
 }
 
 func fillSparse(t *testing.T, upper string) {
+	t.Helper()
 	for name, at := range map[string][]int64{
 		"hole-first": {1 << 20}, "hole-middle": {0, 1 << 20}, "big": {0, 5 << 30, 9<<30 + 1},
 	} {
@@ -202,6 +210,7 @@ func fillSparse(t *testing.T, upper string) {
 
 // fillFragmented makes a file of so many extents that their tree is deep.
 func fillFragmented(t *testing.T, upper string) {
+	t.Helper()
 	f, err := os.Create(filepath.Join(upper, "fragmented"))
 	must(t, err)
 	for i := range int64(3000) {
@@ -212,6 +221,7 @@ func fillFragmented(t *testing.T, upper string) {
 }
 
 func fillBlockMapped(t *testing.T, upper string) {
+	t.Helper()
 	for name, size := range map[string]int{"small": 5000, "indirect": 100_000, "double": 6 << 20} {
 		p := write(t, filepath.Join(upper, name), "")
 		command(t, "chattr", "-e", p)
@@ -229,6 +239,7 @@ func fillBlockMapped(t *testing.T, upper string) {
 }
 
 func fillDeep(t *testing.T, upper string) {
+	t.Helper()
 	p := upper
 	for range 200 {
 		p = filepath.Join(p, "directory")

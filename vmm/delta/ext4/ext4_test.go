@@ -17,43 +17,43 @@ import (
 
 // image returns one of the file systems in testdata: csum has checksums of all
 // metadata, plain has none. They were made by mke2fs from the same directory.
-func image(t testing.TB, name string) []byte {
-	t.Helper()
+func image(tb testing.TB, name string) []byte {
+	tb.Helper()
 	f, err := os.Open(filepath.Join("testdata", name+".img.gz"))
-	must(t, err)
+	must(tb, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
-	must(t, err)
+	must(tb, err)
 	b, err := io.ReadAll(z)
-	must(t, err)
+	must(tb, err)
 	return b
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // at finds an inode by path.
-func at(t testing.TB, f *FS, path string) *Inode {
-	t.Helper()
+func at(tb testing.TB, f *FS, path string) *Inode {
+	tb.Helper()
 	i, err := f.Inode(Root)
-	must(t, err)
+	must(tb, err)
 	for name := range strings.SplitSeq(path, "/") {
 		list, err := f.ReadDir(i)
-		must(t, err)
+		must(tb, err)
 		found := false
 		for _, d := range list {
 			if d.Name == name {
 				i, err = f.Inode(d.Inode)
-				must(t, err)
+				must(tb, err)
 				found = true
 			}
 		}
 		if !found {
-			t.Fatalf("no %s", path)
+			tb.Fatalf("no %s", path)
 		}
 	}
 	return i

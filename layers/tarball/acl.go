@@ -144,3 +144,16 @@ func formatACL(value []byte) (string, bool) {
 	}
 	return strings.Join(lines, ","), true
 }
+
+// aclMaskOf returns the mask of an extended attribute that holds an ACL.
+func aclMaskOf(value []byte) (perm uint16, ok bool) {
+	if len(value) < 4 || len(value)%8 != 4 {
+		return 0, false
+	}
+	for b := value[4:]; len(b) > 0; b = b[8:] {
+		if binary.LittleEndian.Uint16(b) == aclMask {
+			return binary.LittleEndian.Uint16(b[2:]) & 7, true
+		}
+	}
+	return 0, false
+}

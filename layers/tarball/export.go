@@ -50,6 +50,7 @@ func (x *exporter) entry(t layers.Tree, e *layers.Entry) error {
 		return x.mark(dir + whiteoutPrefix + name)
 	case layers.Hardlink:
 		first := *t.Resolve(e)
+		first.Xattrs = nil // they came with the first name
 		h := headerOf(&first)
 		h.name, h.kind, h.link, h.size = e.Path, '1', first.Path, 0
 		return x.header(h)

@@ -57,6 +57,14 @@ func (im *Importer) header(h *tar.Header, name string) (*layers.Entry, error) {
 	e.UID, e.GID = uint32(h.Uid), uint32(h.Gid)
 	var err error
 	e.Xattrs, err = im.xattrs(h, name)
+	for _, x := range e.Xattrs {
+		if x.Name != aclXattr["access"] {
+			continue
+		}
+		if mask, ok := aclMaskOf(x.Value); ok { // as the kernel does; bsdtar has the group's own
+			e.Mode = e.Mode&^0o070 | mask<<3
+		}
+	}
 	return e, err
 }
 

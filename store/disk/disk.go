@@ -191,13 +191,26 @@ func (s *Store) Has(ctx context.Context, ids []store.ID) ([]bool, error) {
 }
 
 // Hold keeps gc from what the roots reach until release is called or the
-// process ends. A running guest holds the versions it is composed of.
+// process ends. A running guest holds the versions it is composed of. It fails
+// with [store.ErrNotExist] when a root is gone already: a root must be where a
+// head is, or be held by another, when it is taken.
 func (s *Store) Hold(ctx context.Context, purpose string, roots ...store.ID) (release func() error, err error) {
 	lease, err := s.heads.Lease(ctx, purpose, false, roots...)
 	if err != nil {
 		return nil, err
 	}
-	return func() error { return lease.Release(context.WithoutCancel(ctx)) }, nil
+	release = func() error { return lease.Release(context.WithoutCancel(ctx)) }
+	entries, err := s.index.Lookup(ctx, roots)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	for i, e := range entries {
+		if !e.Found {
+			err := fmt.Errorf("hold version %s: %w", roots[i].Short(), store.ErrNotExist)
+			return nil, errors.Join(err, release())
+		}
+	}
+	return release, nil
 }
 
 func (s *Store) tmp(name string) string { return filepath.Join(s.dir, tmpName, name) }

@@ -315,6 +315,16 @@ func TestHoldKeepsWhatItNames(t *testing.T) {
 	wantHas(t, s, false, ids...)
 }
 
+func TestHoldOfNothing(t *testing.T) {
+	s := newTestStore(t)
+	if _, err := s.Hold(t.Context(), "guest", store.ID{1}); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("hold of nothing: %v, want %v", err, store.ErrNotExist)
+	}
+	if stats, err := s.Stats(t.Context()); err != nil || stats.Leases != 0 {
+		t.Errorf("%d leases, %v: want none", stats.Leases, err)
+	}
+}
+
 func TestGCRemovesNothingWhenTheWalkFails(t *testing.T) {
 	s := newTestStore(t)
 	waste := put(t, s, randomChunks(seeded(8), 10, 1000)...)

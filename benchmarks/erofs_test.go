@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -243,7 +244,7 @@ func BenchmarkReadImage(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for off := int64(0); ; off += int64(size) {
-					if _, err := im.ReadAt(p, off); err == io.EOF {
+					if _, err := im.ReadAt(p, off); errors.Is(err, io.EOF) {
 						break
 					} else if err != nil {
 						b.Fatal(err)

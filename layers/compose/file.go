@@ -115,7 +115,7 @@ func (c *composer) finish(path string, f file, owner int) {
 	key := link{f.layer, e.Path}
 	e.Path = path
 	if f.made {
-		e.Size, e.Extents = int64(len(f.data)), c.out.make(f.data)
+		e.Size, e.Extents = int64(len(f.data)), c.out.keep(f.data)
 	}
 	if carrier, linked := c.links[key]; linked && f.whole {
 		if carrier == "" {

@@ -51,8 +51,8 @@ func (r *Result) Owner(path string) int {
 	return -1
 }
 
-// make keeps a content that no layer has, and returns its extents.
-func (r *Result) make(data []byte) []layers.Extent {
+// keep holds a content that no layer has, and returns its extents.
+func (r *Result) keep(data []byte) []layers.Extent {
 	var extents []layers.Extent
 	for len(data) > 0 {
 		chunk := data[:min(len(data), store.MaxChunk)]

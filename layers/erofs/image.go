@@ -88,8 +88,8 @@ func (im *Image) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	var end error
-	if max := im.size - off; int64(len(p)) > max {
-		p, end = p[:max], io.EOF
+	if rest := im.size - off; int64(len(p)) > rest {
+		p, end = p[:rest], io.EOF
 	}
 	n := 0
 	if off < int64(len(im.meta)) {

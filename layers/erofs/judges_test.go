@@ -121,11 +121,7 @@ func mounted(tb testing.TB, image string) (m map[string]seen) {
 // mount calls f with the directory where the kernel has mounted an image.
 func mount(tb testing.TB, image string, f func(at string)) {
 	tb.Helper()
-	at, err := os.MkdirTemp("", "erofs-mount-")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = os.Remove(at) }()
+	at := tb.TempDir()
 	if out, err := exec.Command("mount", "-t", "erofs", "-o", "loop,ro", image, at).CombinedOutput(); err != nil {
 		tb.Fatalf("mount: %v\n%s", err, out)
 	}

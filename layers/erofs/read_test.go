@@ -34,7 +34,7 @@ func TestReadsOfAnyPartAgree(t *testing.T) {
 		off := rapid.Int64Range(0, im.Size()-1).Draw(t, "off")
 		p := bytes.Repeat([]byte{0xee}, rapid.IntRange(0, 200_000).Draw(t, "len"))
 		n, err := im.ReadAt(p, off)
-		if int64(len(p)) > im.Size()-off != (err == io.EOF) || err != nil && err != io.EOF {
+		if int64(len(p)) > im.Size()-off != errors.Is(err, io.EOF) || err != nil && !errors.Is(err, io.EOF) {
 			t.Fatalf("unexpected error %v", err)
 		}
 		if !bytes.Equal(p[:n], want[off:off+int64(n)]) || err == nil && n != len(p) {
@@ -86,13 +86,13 @@ func TestRunsTileAndTellHoles(t *testing.T) {
 func TestReadsOutsideTheImage(t *testing.T) {
 	im := newImage(t, layers.Tree{newDir("")}, chunks{})
 	p := make([]byte, 10)
-	if n, err := im.ReadAt(p, im.Size()); n != 0 || err != io.EOF {
+	if n, err := im.ReadAt(p, im.Size()); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
-	if n, err := im.ReadAt(p, im.Size()-4); n != 4 || err != io.EOF {
+	if n, err := im.ReadAt(p, im.Size()-4); n != 4 || !errors.Is(err, io.EOF) {
 		t.Errorf("across the end: %d, %v", n, err)
 	}
-	if _, err := im.ReadAt(p, -1); err == nil || err == io.EOF {
+	if _, err := im.ReadAt(p, -1); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("before the start: %v", err)
 	}
 	if n, err := im.ReadAt(nil, 0); n != 0 || err != nil {

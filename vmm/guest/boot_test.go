@@ -153,6 +153,15 @@ func testStreams(t *testing.T, c *agent.Client) {
 
 func testFreeze(t *testing.T, c *agent.Client, disk string) {
 	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	busy := make(chan string, 1)
+	go func() {
+		_, _ = c.Exec(ctx, agent.ExecRequest{
+			Argv:   []string{"sh", "-c", "while :; do echo x >> /root/busy; echo x > /root/more; sync; echo; done"},
+			Stdout: first(busy),
+		})
+	}()
+	<-busy
 	shell(t, c, "echo kept > /root/kept")
 	if err := c.Freeze(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
@@ -165,9 +174,21 @@ func testFreeze(t *testing.T, c *agent.Client, disk string) {
 	if err := c.Thaw(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	stop()
 	if _, code := shell(t, c, "echo more >> /root/kept"); code != 0 {
 		t.Errorf("write after the thaw: exit code %d", code)
 	}
+}
+
+// first is a writer that passes on the first that is written.
+type first chan<- string
+
+func (f first) Write(p []byte) (int, error) {
+	select {
+	case f <- string(p):
+	default:
+	}
+	return len(p), nil
 }
 
 func testThaw(t *testing.T, c *agent.Client) {
@@ -183,18 +204,23 @@ func testThaw(t *testing.T, c *agent.Client) {
 	}
 }
 
-// TestEarlyShutdown stops a guest as soon as its agent answers, while its init
-// is still starting, and starts it again from the same delta disk.
+// TestEarlyShutdown reboots a guest as soon as its agent answers, while its init
+// is still starting, and powers it off the second time, on the same delta disk.
 func TestEarlyShutdown(t *testing.T) {
 	disk := newDelta(t)
-	for range 2 {
+	for _, tt := range []struct {
+		ask  func(*agent.Client, context.Context) error
+		want qemu.Cause
+	}{
+		{(*agent.Client).Reboot, qemu.GuestReset},
+		{(*agent.Client).Shutdown, qemu.GuestShutdown},
+	} {
 		m := boot(t, disk, initramfs.CommandLineOptions{Mask: initramfs.SlowUnits})
-		c := m.dial()
-		if err := c.Shutdown(t.Context()); err != nil {
+		if err := tt.ask(m.dial(), t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if exit := m.end(); exit.Cause != qemu.GuestShutdown {
-			t.Errorf("machine ended by %v", exit)
+		if exit := m.end(); exit.Cause != tt.want {
+			t.Errorf("machine ended by %v, want %v", exit, tt.want)
 		}
 		wantClean(t, disk)
 	}

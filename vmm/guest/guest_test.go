@@ -72,6 +72,17 @@ func TestListensFor(t *testing.T) {
 	}
 }
 
+func TestRestarts(t *testing.T) {
+	for verb, want := range map[string]bool{"poweroff": false, "reboot": true, "halt": false, "kexec": true, "exit": false} {
+		if got := restarts([]string{verb, "--log-level", "6"}); got != want {
+			t.Errorf("%s: %v", verb, got)
+		}
+	}
+	if restarts(nil) {
+		t.Error("restarts without being asked to")
+	}
+}
+
 func TestPrettyName(t *testing.T) {
 	for text, want := range map[string]string{
 		"ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n": "Debian GNU/Linux 12 (bookworm)",

@@ -2,6 +2,8 @@ package guest_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"satchel/vmm/agent"
 	"satchel/vmm/delta"
 	"satchel/vmm/initramfs"
+	"satchel/vmm/nbd"
 	"satchel/vmm/qemu"
 )
 
@@ -129,33 +132,29 @@ func boot(t *testing.T, deltaDisk string, opt initramfs.CommandLineOptions) *mac
 // serveImage serves a file as a read-only disk until the test ends.
 func serveImage(t *testing.T, file, socket string) {
 	t.Helper()
-	server := exec.Command("qemu-nbd", "--read-only", "--format=raw", "--persistent", "--shared=0", "--socket="+socket, file)
-	if err := server.Start(); err != nil {
+	f, err := os.Open(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	})
-	eventually(t, "block server", func() bool {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
-// eventually waits until done, by looking again and again.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); !done(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not after a minute", what)
-		}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
 	}
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	image := io.NewSectionReader(f, 0, info.Size())
+	go func() { done <- nbd.NewServer("root", image, nbd.Options{}).Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		f.Close()
+	})
 }
 
 func (m *machine) at(name string) string { return filepath.Join(m.dir, name) }

@@ -37,17 +37,16 @@ func runShutdown(args []string) {
 	} else {
 		fmt.Println(DeltaClosed)
 	}
-	command := unix.LINUX_REBOOT_CMD_POWER_OFF
-	if len(args) > 0 {
-		switch args[0] {
-		case "reboot", "kexec":
-			command = unix.LINUX_REBOOT_CMD_RESTART
-		case "halt":
-			command = unix.LINUX_REBOOT_CMD_HALT
-		}
+	if restarts(args) {
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	}
-	_ = unix.Reboot(command)
 	powerOff()
+}
+
+// restarts reports whether systemd wants the machine to start again. All else
+// ends it: a machine that is only halted would wait for a hand on its switch.
+func restarts(args []string) bool {
+	return len(args) > 0 && (args[0] == "reboot" || args[0] == "kexec")
 }
 
 // reap waits until no process is left.

@@ -1,45 +1,44 @@
 package decompose
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"satchel/layers"
 )
 
-// Explain says in a paragraph what became of a path: by the decision about it,
-// or about a directory that went with it, or else by what the rules say of a
-// path that no package owns.
-func (r Rules) Explain(path string, decisions []Decision) string {
-	for at := path; ; at = parent(at) {
-		for i := range decisions {
-			d := &decisions[i]
-			if d.Path == at && (at == path || d.Action == Removed) {
-				return d.String()
-			}
-		}
-		if at == "" {
-			break
-		}
+// Explain decides about a change of one path as if a session had made it: an
+// edit of the file that the lower has there, or a new file. The input's upper
+// is ignored.
+func Explain(ctx context.Context, in Input, path string) (Decision, error) {
+	if err := layers.CheckPath(path); err != nil {
+		return Decision{}, fmt.Errorf("explain: %w", err)
 	}
-	v, ok := r.own(path)
-	if !ok {
-		v = builtin.verdict(path)
+	if err := ctx.Err(); err != nil {
+		return Decision{}, fmt.Errorf("explain: %w", err)
 	}
-	return fmt.Sprintf("%s did not change. A change to it that no package accounts for %s: %s. Rule: %s.",
-		shown(path), destiny(v.kind), v.reason, v.rule)
+	in.Upper = nil
+	c := change{path: path, old: in.Lower.Find(path), entry: &layers.Entry{Path: path, Type: layers.Regular}}
+	if c.old != nil && c.old.Type == layers.Dir {
+		c.entry = c.old
+	}
+	verdicts, err := in.judge([]change{c})
+	if err != nil {
+		return Decision{}, fmt.Errorf("explain: %w", err)
+	}
+	if v := &verdicts[0]; v.kind != Discard {
+		in.stack().apply(&c, v)
+	}
+	return verdicts[0].decision(&c), nil
 }
 
 // String states the decision in a paragraph.
 func (d Decision) String() string {
-	return fmt.Sprintf("%s was %s, and that %s: %s. Rule: %s.", shown(d.Path), d.Action, destiny(d.Kind), d.Reason, d.Rule)
-}
-
-func destiny(kind layers.Kind) string {
-	if kind == Discard {
-		return "is discarded"
+	where := "goes to the " + string(d.Kind) + " layer"
+	if d.Kind == Discard {
+		where = "is discarded"
 	}
-	return "goes to the " + string(kind) + " layer"
+	return fmt.Sprintf("/%s was %s, and that %s: %s. Rule: %s.",
+		strings.ToValidUTF8(d.Path, "?"), d.Action, where, d.Reason, d.Rule)
 }
-
-func shown(path string) string { return "/" + strings.ToValidUTF8(path, "?") }

@@ -191,7 +191,9 @@ func (l *layout) placeInodes() {
 		n.off = pos
 		pos += n.headSize() + n.tail()
 	}
-	l.meta = blocksOf(pos)
+	// fsck.erofs 1.5 reads the header of extended attributes even where there
+	// are none, and must not come to the end of the image.
+	l.meta = blocksOf(pos + xattrHeader)
 }
 
 // placeData gives blocks to directories and symlinks, which end the metadata

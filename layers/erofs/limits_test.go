@@ -80,6 +80,18 @@ func TestRefusesOptions(t *testing.T) {
 	}
 }
 
+// TestInodeAtTheEndOfABlock has fsck.erofs check images whose last inode ends
+// at, or just before, the end of the last block.
+func TestInodeAtTheEndOfABlock(t *testing.T) {
+	for n := 30; n < 42; n++ { // 36 ends at a block
+		tree := layers.Tree{newDir("")}
+		for i := range n {
+			tree = append(tree, layers.Entry{Path: fmt.Sprintf("p%02d", i), Type: layers.Fifo})
+		}
+		fsck(t, writeImage(t, newImage(t, tree, chunks{})))
+	}
+}
+
 func TestLargestImage(t *testing.T) {
 	size := int64(16<<40) - 3<<12 // all that two other blocks and "none" leave
 	f := layers.Entry{Path: "f", Type: layers.Regular, Size: size, Extents: []layers.Extent{{Len: size}}}

@@ -14,16 +14,19 @@ import (
 )
 
 // Copy copies a delta disk, sharing its blocks where the host's file system
-// can and otherwise skipping its holes. What is at to is replaced, once the
-// copy is whole and durable. The caller sees to it that nobody writes to from
-// meanwhile: a running guest is frozen.
+// can and otherwise skipping its holes. What is at to is replaced once the
+// copy is whole. The caller sees to it that nobody writes to from meanwhile: a
+// running guest is frozen.
+//
+// The copy may not survive a power cut. It is made to be captured and thrown
+// away, and a guest should not stand still until a slow disk has it.
 func Copy(ctx context.Context, from, to string) error {
 	tmp := to + ".copying"
 	defer os.Remove(tmp)
 	if err := clone(ctx, from, tmp); err != nil {
 		return fmt.Errorf("copy delta disk %s: %w", from, err)
 	}
-	if err := publish(tmp, to); err != nil {
+	if err := os.Rename(tmp, to); err != nil {
 		return fmt.Errorf("copy delta disk %s: %w", from, err)
 	}
 	return nil
@@ -96,17 +99,7 @@ func copyRange(dst, src *os.File, off, n int64) error {
 	return err
 }
 
-// publish makes the file at tmp durable and gives it the name path.
-func publish(tmp, path string) error {
-	if err := syncFile(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncParent(path)
-}
-
+// syncFile makes the contents of a file durable.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -13,7 +13,8 @@
 //   - No function here changes or removes a delta disk that may hold work.
 //     What has to be repaired is repaired in a copy beside it, and only the
 //     caller, once the capture is committed, removes the original.
-//   - A file appears under its name whole and durable, or not at all.
+//   - A file appears under its name whole, or not at all; a disk that guests
+//     write to is durable before it has a name.
 //   - What can not be captured in full is an error; what is left out on
 //     purpose, such as sockets, is reported in a [Note].
 //

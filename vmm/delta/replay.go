@@ -14,8 +14,8 @@ import (
 // (e2fsck -p). Only if that is refused, it starts over with a second copy and
 // mends whatever it can (e2fsck -y), and says in a [Note] what was done.
 //
-// The copy is named path with ".replayed" appended; an older one is replaced.
-// The original is never written to.
+// The copy is named path with ".replayed" appended; an older one is replaced,
+// since it may not have survived a power cut. The original is never written to.
 func Replay(ctx context.Context, path string) (string, []Note, error) {
 	st, err := State(path)
 	switch {
@@ -36,7 +36,7 @@ func Replay(ctx context.Context, path string) (string, []Note, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
 	}
-	if err := publish(tmp, clean); err != nil {
+	if err := os.Rename(tmp, clean); err != nil {
 		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
 	}
 	return clean, notes, nil

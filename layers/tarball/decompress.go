@@ -16,8 +16,9 @@ import (
 // needs.
 const maxWindow = 1 << 30
 
-// decompress finds by its first bytes how r is compressed, if at all.
-func decompress(r io.Reader) (io.ReadCloser, error) {
+// Decompress returns what r holds, uncompressed. It finds by the first bytes
+// whether that is gzip, zstd, xz, bzip2 or nothing of the kind.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 256<<10)
 	head, err := br.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -45,6 +45,10 @@ const (
 	whiteoutOpaque = ".wh..wh..opq"
 )
 
+// maxSparse bounds the size in bytes of a sparse file, whose holes take no room
+// in an archive but are searched for data.
+const maxSparse = 1 << 40
+
 // Options say how archives are read.
 type Options struct {
 	// OCI reads the marks of OCI image layers as whiteouts and opaque
@@ -92,7 +96,7 @@ func NewImporter(pl *ingest.Pipeline, opt Options) *Importer {
 // an error.
 func (im *Importer) Add(ctx context.Context, r io.Reader) error {
 	im.layer++
-	plain, err := decompress(r)
+	plain, err := Decompress(r)
 	if err != nil {
 		return fmt.Errorf("read archive: %w", err)
 	}
@@ -170,6 +174,9 @@ func (im *Importer) content(h *tar.Header, e *layers.Entry, r io.Reader) error {
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for key := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(key, "GNU.sparse.")
+	}
+	if sparse && h.Size > maxSparse {
+		return fmt.Errorf("sparse file of %d bytes is larger than %d", h.Size, int64(maxSparse))
 	}
 	if sparse {
 		return im.pl.AddSparse(e, r)

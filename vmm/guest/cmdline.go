@@ -32,13 +32,13 @@ const (
 type orders struct {
 	probe    bool
 	ldconfig bool
-	init     string // the guest's init, in its root
+	inits    []string // where the guest's init may be, in its root
 }
 
 // parseOrders reads a kernel command line; of several inits the last counts, as
 // for the kernel.
 func parseOrders(line string) orders {
-	o := orders{init: "/sbin/init"}
+	o := orders{inits: []string{"/sbin/init", "/usr/lib/systemd/systemd"}}
 	for _, word := range strings.Fields(line) {
 		switch word {
 		case ParamProbe:
@@ -47,7 +47,7 @@ func parseOrders(line string) orders {
 			o.ldconfig = true
 		}
 		if init, ok := strings.CutPrefix(word, "init="); ok {
-			o.init = init
+			o.inits = []string{init}
 		}
 	}
 	return o

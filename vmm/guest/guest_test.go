@@ -7,14 +7,19 @@ import (
 )
 
 func TestParseOrders(t *testing.T) {
-	for line, want := range map[string]orders{
-		"":                                   {init: "/sbin/init"},
-		"quiet satchel.probe=1\n":            {probe: true, init: "/sbin/init"},
-		"satchel.probe=0 satchel.ldconfig=1": {ldconfig: true, init: "/sbin/init"},
-		"init=/a x init=/bin/sh":             {init: "/bin/sh"},
-		"rdinit=/init":                       {init: "/sbin/init"},
+	const usual = "/sbin/init /usr/lib/systemd/systemd"
+	for line, want := range map[string]struct {
+		probe, ldconfig bool
+		inits           string
+	}{
+		"":                                   {inits: usual},
+		"quiet satchel.probe=1\n":            {probe: true, inits: usual},
+		"satchel.probe=0 satchel.ldconfig=1": {ldconfig: true, inits: usual},
+		"init=/a x init=/bin/sh":             {inits: "/bin/sh"},
+		"rdinit=/init":                       {inits: usual},
 	} {
-		if got := parseOrders(line); got != want {
+		got := parseOrders(line)
+		if got.probe != want.probe || got.ldconfig != want.ldconfig || strings.Join(got.inits, " ") != want.inits {
 			t.Errorf("%q: %+v, want %+v", line, got, want)
 		}
 	}

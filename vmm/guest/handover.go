@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,9 +81,10 @@ func startAgent() error {
 	return cmd.Process.Release()
 }
 
-// becomeInit gives the root over to the guest's init, which it becomes. What
+// becomeInit gives the root over to the guest's init, which it becomes: the
+// first of inits that is there. What
 // the root is made of is hidden first, or nothing could unmount it at the end.
-func becomeInit(init string, args []string) error {
+func becomeInit(inits, args []string) error {
 	for _, dir := range []string{lowerDir, deltaDir} {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("hide %s: %w", dir, err)
@@ -109,8 +111,10 @@ func becomeInit(init string, args []string) error {
 	}
 	fmt.Printf("%s after %d ms\n", Handover, sinceBoot().Milliseconds())
 	env := append(os.Environ(), "NOTIFY_SOCKET="+readySocket)
-	if err := unix.Exec(init, append([]string{init}, args...), env); err != nil {
-		return fmt.Errorf("start the guest's init %s: %w", init, err)
+	var failed []error
+	for _, init := range inits {
+		err := unix.Exec(init, append([]string{init}, args...), env)
+		failed = append(failed, fmt.Errorf("start the guest's init %s: %w", init, err))
 	}
-	return nil
+	return errors.Join(failed...)
 }

@@ -79,7 +79,7 @@ func start(args []string) error {
 	if err := startAgent(); err != nil {
 		return err
 	}
-	return becomeInit(todo.init, args)
+	return becomeInit(todo.inits, args)
 }
 
 // A mount is one call of mount(2).

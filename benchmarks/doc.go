@@ -1,0 +1,11 @@
+// Package benchmarks measures Satchel's hot paths. Run them all with
+//
+//	make bench
+//
+// or one with
+//
+//	go test -run '^$' -bench BenchmarkPut -count 10 ./benchmarks
+//
+// and compare two states of the code with benchstat. Machines differ and are
+// noisy: quote ratios from one run, not times. Nothing imports this package.
+package benchmarks

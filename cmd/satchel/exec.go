@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"satchel/vmm/agent"
+	"satchel/vmm/session"
+)
+
+func newExec(a *app) *cobra.Command {
+	var env []string
+	var dir, user string
+	c := &cobra.Command{
+		Use:   "exec WORKSPACE -- COMMAND [ARG]...",
+		Short: "Run a command in the running guest",
+		Long: `Runs a command in the guest, as its root, without a shell. Standard input, output
+and error are passed through, and so is the exit status.`,
+		Example: `  satchel exec ana -- systemctl --failed
+  satchel exec ana -- sh -c 'cat > /tmp/app.deb && apt-get install -y /tmp/app.deb' < app.deb
+  satchel exec ana --user ana -- id`,
+		Args:              args(cobra.MinimumNArgs(2)),
+		ValidArgsFunction: a.completeWorkspaces,
+		RunE: func(c *cobra.Command, argv []string) error {
+			return a.withGuest(c.Context(), argv[0], func(g *agent.Client) error {
+				return a.exec(c.Context(), g, agent.ExecRequest{Argv: argv[1:], Env: env, Dir: dir, User: user})
+			})
+		},
+	}
+	c.Flags().StringArrayVar(&env, "env", nil, "a variable for the command, NAME=VALUE")
+	c.Flags().StringVar(&dir, "dir", "", "the directory to run it in (default /)")
+	c.Flags().StringVar(&user, "user", "", "the user to run it as (default root)")
+	return c
+}
+
+// exec runs a command with this program's own standard streams.
+func (a *app) exec(ctx context.Context, g *agent.Client, req agent.ExecRequest) error {
+	req.Stdin, req.Stdout, req.Stderr = a.stdin, a.stdout, a.stderr
+	code, err := g.Exec(ctx, req)
+	if err != nil {
+		return fmt.Errorf("run %s in the guest: %w", req.Argv[0], err)
+	}
+	if code != 0 {
+		return &guestExit{code}
+	}
+	return nil
+}
+
+// withSession finds the running session of a workspace.
+func (a *app) withSession(ctx context.Context, name string, fn func(*session.Client) error) error {
+	dir, err := a.homeDir()
+	if err != nil {
+		return err
+	}
+	client, err := session.Dial(ctx, dir, name)
+	if err != nil {
+		return fmt.Errorf("%w (satchel run %s --detach starts it)", err, name)
+	}
+	return fn(client)
+}
+
+// withGuest connects to the agent of a running guest.
+func (a *app) withGuest(ctx context.Context, name string, fn func(*agent.Client) error) error {
+	return a.withSession(ctx, name, func(s *session.Client) error {
+		conn, err := s.Agent(ctx)
+		if err != nil {
+			return err
+		}
+		g := agent.NewClient(conn)
+		defer g.Close()
+		if _, err := g.Hello(ctx); err != nil {
+			return fmt.Errorf("wait for the guest agent: %w", err)
+		}
+		return fn(g)
+	})
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/cobra"
+
+	"satchel/layers"
+	"satchel/layers/dir"
+	"satchel/layers/tarball"
+)
+
+func newLayerExport(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "export NAME[@VERSION] DEST",
+		Short: "Write a version out as a directory or a tar file",
+		Long: `Writes a version out. DEST is a directory that is empty or not there yet, a file
+whose name ends in .tar or .tar.zst, or - for a tar on standard output. As root
+everything is restored; another user gets the files as their own, and a note of
+what could not be set.`,
+		Example: `  satchel layer export debian-12 ./tree
+  satchel layer export ana/data@3f2a91 ana.tar.zst`,
+		Args:              args(cobra.ExactArgs(2)),
+		ValidArgsFunction: a.completeLayers,
+		RunE: func(c *cobra.Command, argv []string) error {
+			return a.with(func(h *home) error {
+				tree, err := h.repo.Tree(c.Context(), argv[0])
+				if err != nil {
+					return err
+				}
+				notes, err := a.exportTree(c.Context(), h, tree, argv[1])
+				if err != nil {
+					return fmt.Errorf("export to %s: %w", argv[1], err)
+				}
+				for _, n := range notes {
+					a.note("%s", n)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) exportTree(ctx context.Context, h *home, tree layers.Tree, dest string) ([]string, error) {
+	switch {
+	case dest == "-":
+		return nil, tarball.Export(ctx, tree, h.store, a.stdout)
+	case strings.HasSuffix(dest, ".tar"), strings.HasSuffix(dest, ".tar.zst"):
+		return nil, writeFile(dest, func(f io.Writer) error {
+			if !strings.HasSuffix(dest, ".zst") {
+				return tarball.Export(ctx, tree, h.store, f)
+			}
+			z, err := zstd.NewWriter(f)
+			if err != nil {
+				return err
+			}
+			return errors.Join(tarball.Export(ctx, tree, h.store, z), z.Close())
+		})
+	}
+	notes, err := dir.Export(ctx, tree, h.store, dest, dir.ExportOptions{})
+	return lines(notes), err
+}
+
+// writeFile makes a file that is either whole or not there.
+func writeFile(name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

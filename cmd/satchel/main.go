@@ -1,0 +1,84 @@
+// Command satchel carries a whole computer from machine to machine: it keeps
+// guest operating systems, applications, settings and files as independent
+// layers, runs them together as one guest, and gives what the guest changed
+// back to the layer that owns it.
+//
+// Each verb is one file and does one thing: flags in, one call into the layers
+// and vmm packages, facts out.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"satchel/store"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is main with its surroundings passed in. It returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRoot(&app{stdin: stdin, stdout: stdout, stderr: stderr})
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var guest *guestExit
+	if err != nil && !errors.As(err, &guest) {
+		fmt.Fprintf(stderr, "satchel: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+// Exit codes, documented in docs/operations.md. A guest command's own code is
+// passed on by satchel exec.
+const (
+	exitOK       = 0
+	exitError    = 1
+	exitUsage    = 2
+	exitNotExist = 3
+	exitBusy     = 4
+	exitDamaged  = 5
+	exitMoved    = 6
+)
+
+// usageError marks a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// guestExit is the end of a command inside a guest.
+type guestExit struct{ code int }
+
+func (e *guestExit) Error() string { return fmt.Sprintf("exit status %d in the guest", e.code) }
+
+func exitCode(err error) int {
+	var usage usageError
+	var guest *guestExit
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &guest):
+		return guest.code
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, store.ErrNotExist):
+		return exitNotExist
+	case errors.Is(err, store.ErrBusy):
+		return exitBusy
+	case errors.Is(err, store.ErrCorrupt):
+		return exitDamaged
+	case errors.Is(err, store.ErrMoved):
+		return exitMoved
+	default:
+		return exitError
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// A progress shows how far long work is: a bar on a terminal, a plain line
+// every few seconds otherwise, nothing with --json off a terminal.
+type progress struct {
+	app    *app
+	name   string
+	bytes  bool
+	bar    *progressbar.ProgressBar
+	lines  bool
+	spoken time.Time
+}
+
+// pace is how often plain lines are written.
+const pace = 5 * time.Second
+
+func (a *app) progress(name string, bytes bool) *progress {
+	p := &progress{app: a, name: name, bytes: bytes, spoken: time.Now()}
+	f, ok := a.stderr.(*os.File)
+	switch {
+	case ok && term.IsTerminal(int(f.Fd())):
+		p.bar = progressbar.NewOptions64(-1,
+			progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(name),
+			progressbar.OptionShowBytes(bytes), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionSetPredictTime(true))
+	case !a.json:
+		p.lines = true
+	}
+	return p
+}
+
+// set tells how much is done, and of how much: 0 when that is not known.
+func (p *progress) set(done, total int64) {
+	switch {
+	case p.bar != nil:
+		if total > 0 {
+			p.bar.ChangeMax64(total)
+		}
+		p.bar.Set64(done) //nolint:errcheck // a bar that cannot be drawn is no reason to stop
+	case p.lines && time.Since(p.spoken) >= pace:
+		p.spoken = time.Now()
+		p.app.note("%s: %s%s", p.name, p.amount(done), p.of(total))
+	}
+}
+
+func (p *progress) amount(n int64) string {
+	if p.bytes {
+		return size(n)
+	}
+	return fmt.Sprint(n)
+}
+
+func (p *progress) of(total int64) string {
+	if total <= 0 {
+		return ""
+	}
+	return " of " + p.amount(total)
+}
+
+func (p *progress) done() {
+	if p.bar != nil {
+		p.bar.Finish() //nolint:errcheck // see set
+	}
+}

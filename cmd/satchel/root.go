@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"satchel/layers/repo"
+	"satchel/layers/workspace"
+	"satchel/store"
+	"satchel/store/disk"
+	"satchel/vmm/session"
+)
+
+// app is what every verb shares: where it reads and writes, and the home.
+type app struct {
+	home   string // --home
+	json   bool   // --json
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "satchel",
+		Short: "Carry a whole computer from machine to machine",
+		Long: `Satchel keeps guest operating systems, group applications, personal
+applications, settings and files as independent layers in a deduplicated store,
+runs a stack of them as one guest, and gives what the guest changed back to the
+layer that owns it.`,
+		Example: `  satchel layer import --kind os debian-12 debian-12.tar
+  satchel workspace create ana --os debian-12
+  satchel run ana --detach
+  satchel exec ana -- hostnamectl
+  satchel stop ana`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&a.home, "home", "", "directory that holds store and workspaces (default $SATCHEL_HOME, else $XDG_DATA_HOME/satchel)")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print facts as JSON")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+	})
+	root.AddCommand(
+		newStore(a), newLayer(a), newWorkspace(a), newCompose(a),
+		newRun(a), newExec(a), newConsole(a), newScreenshot(a),
+		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a), newMan(a), newVersion(a),
+	)
+	return root
+}
+
+// args wraps a check of positional arguments so that its failure is a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if err := check(c, given); err != nil {
+			return usageError{fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
+		}
+		return nil
+	}
+}
+
+// group is a verb that only holds others.
+func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// home is the opened home directory: a store, its layers and workspaces.
+type home struct {
+	dir        string
+	store      *disk.Store
+	repo       *repo.Repo
+	workspaces *workspace.Set
+}
+
+// host joins the home to what runs guests. Notes go to a's standard error.
+func (h *home) host(a *app) *session.Host {
+	host := &session.Host{Home: h.dir, Store: h.store, Repo: h.repo, Workspaces: h.workspaces}
+	if a != nil {
+		host.Note = a.note
+	}
+	return host
+}
+
+func (h *home) Close() error { return h.store.Close() }
+
+// homeDir is the absolute path of the home.
+func (a *app) homeDir() (string, error) {
+	dir := a.home
+	if dir == "" {
+		dir = os.Getenv("SATCHEL_HOME")
+	}
+	if dir == "" {
+		data := os.Getenv("XDG_DATA_HOME")
+		if data == "" {
+			user, err := os.UserHomeDir()
+			if err != nil {
+				return "", fmt.Errorf("find the home directory: %w (give --home DIR)", err)
+			}
+			data = filepath.Join(user, ".local", "share")
+		}
+		dir = filepath.Join(data, "satchel")
+	}
+	return filepath.Abs(dir)
+}
+
+// open opens the home, and makes it first if it is not there.
+func (a *app) open() (*home, error) {
+	dir, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the home directory: %w", err)
+	}
+	at := filepath.Join(dir, "store")
+	st, err := disk.Open(at)
+	if errors.Is(err, store.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
+		if st, err = disk.Create(at); errors.Is(err, store.ErrExist) {
+			st, err = disk.Open(at) // another process made it just now
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &home{dir, st, repo.New(st, deviceName()), workspace.Open(dir)}, nil
+}
+
+// deviceName tells versions made here from those made elsewhere.
+func deviceName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "device"
+	}
+	return name
+}
+
+// with opens the home for the length of fn.
+func (a *app) with(fn func(h *home) error) (err error) {
+	h, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	return fn(h)
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"satchel/vmm/session"
+)
+
+// ran is what run prints: at the guest's readiness when detached, else at its end.
+type ran struct {
+	session.Status
+	End *session.End `json:"end,omitempty"`
+}
+
+func newRun(a *app) *cobra.Command {
+	var opt session.Options
+	var memory string
+	var detach bool
+	c := &cobra.Command{
+		Use:   "run WORKSPACE",
+		Short: "Boot a workspace's guest",
+		Long: `Composes the workspace's layers and boots them. What an earlier session left is
+captured first. When the guest ends, what it changed is sorted into the layers
+that own it.
+
+Without --detach the command lasts as long as the guest; ctrl-C stops the guest
+in an orderly way. With --detach it returns once the guest is up.`,
+		Example: `  satchel run ana
+  satchel run ana --detach --memory 2G --cpus 2
+  satchel run ana --display window`,
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeWorkspaces,
+		RunE: func(c *cobra.Command, argv []string) (err error) {
+			if opt.Memory, err = parseSize(memory); err != nil {
+				return usageError{fmt.Errorf("--memory: %w", err)}
+			}
+			if detach {
+				return a.runDetached(c, argv[0])
+			}
+			return a.with(func(h *home) error { return a.runAttached(c.Context(), h, argv[0], opt) })
+		},
+	}
+	c.Flags().BoolVar(&detach, "detach", false, "return once the guest is up")
+	addMachineFlags(c, &opt, &memory)
+	return c
+}
+
+func addMachineFlags(c *cobra.Command, opt *session.Options, memory *string) {
+	c.Flags().StringVar(memory, "memory", "1G", "the guest's memory, such as 768M or 2G")
+	c.Flags().IntVar(&opt.CPUs, "cpus", 0, "the guest's processors (default: two, if there are)")
+	c.Flags().StringVar(&opt.Display, "display", "none", "the guest's screen: window, vnc or none")
+	c.Flags().StringVar(&opt.Network, "network", "user", "the guest's network: user or none")
+	completeWords(c, "display", "window", "vnc", "none")
+	completeWords(c, "network", "user", "none")
+}
+
+func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options) error {
+	s, before, err := h.host(a).Start(ctx, name, opt)
+	if before != nil {
+		a.summary(before)
+	}
+	if err != nil {
+		return err
+	}
+	a.note("booting %s (%s)", name, accelerator(s.Status()))
+	status, readyErr := s.Ready(ctx)
+	if readyErr == nil {
+		a.note("%s is up after %.1f s; satchel exec %s -- COMMAND runs commands in it, ctrl-C stops it", name, status.Boot.ReadySeconds, name)
+	}
+	end, err := s.Wait(ctx)
+	if errors.Is(err, context.Canceled) {
+		a.note("stopping %s", name)
+		readyErr = nil // it was interrupted, which is no fault
+		end, err = s.Stop(context.WithoutCancel(ctx), false)
+	}
+	if err = errors.Join(readyErr, err); err != nil {
+		return err
+	}
+	return a.print(ran{s.Status(), &end}, func(io.Writer) { a.summary(end.Captured) })
+}
+
+func accelerator(s session.Status) string {
+	if s.Boot.AccelReason == "" {
+		return s.Boot.Accelerator
+	}
+	return s.Boot.Accelerator + ": " + s.Boot.AccelReason
+}
+
+// summary tells which layer received what.
+func (a *app) summary(c *session.Captured) {
+	if c == nil {
+		return
+	}
+	a.note("captured from %s:\n  %s", c.Workspace, strings.Join(c.Summary(), "\n  "))
+}

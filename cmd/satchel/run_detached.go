@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"satchel/vmm/session"
+)
+
+// runDetached starts this program again, without --detach and in a session of
+// its own, and returns once its guest is up.
+func (a *app) runDetached(c *cobra.Command, name string) error {
+	home, err := a.homeDir()
+	if err != nil {
+		return err
+	}
+	if _, err := session.Dial(c.Context(), home, name); err == nil {
+		return fmt.Errorf("workspace %s runs already (satchel stop %s ends it)", name, name)
+	}
+	child, log, err := a.spawn(c, home, name)
+	if err != nil {
+		return err
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- child.Wait() }()
+	status, err := awaitReady(c.Context(), home, name, gone)
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			child.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended already
+			return err
+		}
+		return childError(err, log)
+	}
+	return a.print(ran{Status: status}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is up after %.1f s (%s)\n", name, status.Boot.ReadySeconds, accelerator(status))
+	})
+}
+
+// spawn starts the supervising process, which writes to the workspace's log.
+func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, "", err
+	}
+	argv := []string{"run", name, "--home", at}
+	for _, flag := range []string{"memory", "cpus", "display", "network"} {
+		argv = append(argv, "--"+flag, c.Flag(flag).Value.String())
+	}
+	log := filepath.Join(at, "workspaces", name, "run.log")
+	out, err := os.Create(log)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, "", a.with(func(h *home) error { _, err := h.workspaces.Load(name); return err })
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer out.Close()
+	child := exec.Command(exe, argv...)
+	child.Stdout, child.Stderr = out, out
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return child, log, child.Start()
+}
+
+// awaitReady asks the session until its guest is up or its process has ended.
+func awaitReady(ctx context.Context, home, name string, gone <-chan error) (session.Status, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-gone:
+			return session.Status{}, errors.Join(errors.New("the guest did not come up"), err)
+		case <-ctx.Done():
+			return session.Status{}, ctx.Err()
+		case <-tick.C:
+		}
+		client, err := session.Dial(ctx, home, name)
+		if err != nil {
+			continue // not listening yet
+		}
+		if status, err := client.Status(ctx); err == nil && status.Ready {
+			return status, nil
+		}
+	}
+}
+
+// childError is what the supervising process wrote, which says why it ended.
+func childError(err error, log string) error {
+	text, readErr := os.ReadFile(log)
+	if readErr != nil || len(text) == 0 {
+		return err
+	}
+	return errors.New(strings.TrimPrefix(strings.TrimSpace(string(text)), "satchel: "))
+}

@@ -1,0 +1,7 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newStore(a *app) *cobra.Command {
+	return group("store", "Look after the chunk store", newStoreStats(a), newStoreVerify(a), newStoreGC(a))
+}

@@ -1,0 +1,286 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"satchel/layers"
+	"satchel/layers/compose"
+	"satchel/layers/decompose"
+	"satchel/layers/ingest"
+	"satchel/layers/repo"
+	"satchel/layers/treefs"
+	"satchel/layers/workspace"
+	"satchel/store"
+	"satchel/vmm/delta"
+)
+
+// Captured tells which layer received what.
+type Captured struct {
+	Workspace string               `json:"workspace"`
+	Layers    []CapturedLayer      `json:"layers"` // those that got a new version
+	Decisions []decompose.Decision `json:"decisions"`
+	Notes     []string             `json:"notes,omitempty"` // what could not be kept, and why
+	Seconds   float64              `json:"seconds"`
+}
+
+// CapturedLayer is a layer's new version.
+type CapturedLayer struct {
+	Kind    layers.Kind `json:"kind"`
+	Name    string      `json:"name"`
+	Version store.ID    `json:"version"`
+	Changes int         `json:"changes"`
+}
+
+// recover captures what an earlier session left, if anything.
+func (h *Host) recover(ctx context.Context, name string) (*Captured, error) {
+	rec, err := h.Workspaces.LoadSession(name)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.note("capturing what the last session of %s left", name)
+	def, err := h.Workspaces.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.load(ctx, def, rec.Composed)
+	if err != nil {
+		return nil, fmt.Errorf("compose what the last session of %s lay on: %w", name, err)
+	}
+	return h.settle(ctx, name, &rec, s)
+}
+
+// settle captures the delta disk of a session that has ended, and then removes
+// it and the record. When it fails both stay, so that it can be done again.
+func (h *Host) settle(ctx context.Context, name string, rec *workspace.Session, s *stack) (*Captured, error) {
+	image, err := h.clean(ctx, rec.Delta)
+	if err != nil {
+		return nil, h.kept(name, rec, err)
+	}
+	got := Captured{Workspace: name}
+	if image != "" {
+		if got, err = h.commit(ctx, name, rec, s, image); err != nil {
+			return nil, h.kept(name, rec, err)
+		}
+	}
+	for _, file := range []string{rec.Delta, image} {
+		if err := os.Remove(file); file != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
+			return &got, fmt.Errorf("remove the captured delta disk: %w", err)
+		}
+	}
+	return &got, h.Workspaces.ClearSession(name)
+}
+
+func (h *Host) kept(name string, rec *workspace.Session, err error) error {
+	return fmt.Errorf("capture workspace %s: %w\nnothing is lost: the session's changes are still in %s; try again with: satchel capture %s", name, err, rec.Delta, name)
+}
+
+// clean returns the file to capture a delta disk from: itself when it was
+// unmounted cleanly, a replayed copy when not, "" when nothing was written.
+func (h *Host) clean(ctx context.Context, path string) (string, error) {
+	state, err := delta.State(path)
+	if err != nil {
+		return "", err
+	}
+	switch state.Condition {
+	case delta.Absent, delta.Fresh:
+		return "", nil
+	case delta.Clean:
+		return path, nil
+	default:
+		h.note("the delta disk was not unmounted: replaying its journal on a copy")
+		replayed, notes, err := delta.Replay(ctx, path)
+		for _, n := range notes {
+			h.note("replaying %s: %s", path, n.Reason)
+		}
+		return replayed, err
+	}
+}
+
+// commit sorts the changes in a clean delta disk into the writable layers and
+// moves all their heads at once. Doing it again commits nothing new.
+func (h *Host) commit(ctx context.Context, name string, rec *workspace.Session, s *stack, image string) (Captured, error) {
+	begun := time.Now()
+	w, err := h.Store.Begin(ctx, "capture "+name)
+	if err != nil {
+		return Captured{}, err
+	}
+	defer w.Close()
+	out, notes, err := h.sort(ctx, w, s, image, "")
+	if err != nil {
+		return Captured{}, err
+	}
+	got := Captured{Workspace: name, Decisions: out.Decisions, Notes: notes}
+	var commits []repo.Commit
+	for _, v := range rec.Composed {
+		result, changed := out.Layers[v.Kind]
+		if !changed {
+			continue
+		}
+		head, err := h.Store.Heads().Head(ctx, v.Layer)
+		if err != nil {
+			return Captured{}, err
+		}
+		if head.Version != v.Version && head.Version != captured(rec, v.Layer) {
+			return Captured{}, fmt.Errorf("layer %s: %w: the session began at %s, the head is %s", v.Name, store.ErrMoved, v.Version.Short(), head.Version.Short())
+		}
+		commits = append(commits, repo.Commit{Head: head, Kind: v.Kind, Tree: result.Tree, Base: result.Base, Message: "captured from " + name})
+	}
+	ids, err := h.Repo.Commit(ctx, w, commits...)
+	if err != nil {
+		return Captured{}, err
+	}
+	rec.Captured = nil
+	for i, c := range commits {
+		rec.Captured = append(rec.Captured, workspace.Pin{Kind: c.Kind, Layer: c.Head.Layer, Name: c.Head.Name, Version: ids[i]})
+		if ids[i] != c.Head.Version {
+			got.Layers = append(got.Layers, CapturedLayer{c.Kind, c.Head.Name, ids[i], countKind(out.Decisions, c.Kind)})
+		}
+	}
+	got.Seconds = time.Since(begun).Seconds()
+	if err := h.saveDecisions(name, out.Decisions); err != nil {
+		return got, err
+	}
+	return got, h.Workspaces.SaveSession(name, *rec)
+}
+
+// captured is the version of a layer that a session's last capture made.
+func captured(rec *workspace.Session, layer store.LayerID) store.ID {
+	for _, pin := range rec.Captured {
+		if pin.Layer == layer {
+			return pin.Version
+		}
+	}
+	return store.ID{}
+}
+
+func countKind(decisions []decompose.Decision, kind layers.Kind) (n int) {
+	for _, d := range decisions {
+		if d.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// sort reads a clean delta disk and decides what becomes of its changes. With
+// into all of them go to a layer of that kind.
+func (h *Host) sort(ctx context.Context, w store.Writer, s *stack, image string, into layers.Kind) (decompose.Output, []string, error) {
+	pl := ingest.New(ctx, w, h.Store.Domain())
+	upper, left, err := delta.Read(ctx, image, pl)
+	if err = errors.Join(err, pl.Wait()); err != nil {
+		return decompose.Output{}, nil, fmt.Errorf("read the delta disk: %w", err)
+	}
+	if err := w.Flush(ctx); err != nil {
+		return decompose.Output{}, nil, err
+	}
+	var notes []string
+	for _, n := range left {
+		notes = append(notes, n.String())
+	}
+	in, err := s.input(ctx, upper, into)
+	if err != nil {
+		return decompose.Output{}, nil, err
+	}
+	out, err := decompose.Decompose(ctx, in)
+	if err != nil {
+		return out, nil, err
+	}
+	for kind, result := range out.Layers {
+		if err := keepMade(ctx, w, s.below[kind], result.Base); err != nil {
+			return out, nil, err
+		}
+	}
+	return out, notes, nil
+}
+
+// input is what decompose needs to know of a stack and the changes on it.
+func (s *stack) input(ctx context.Context, upper layers.Tree, into layers.Kind) (decompose.Input, error) {
+	if err := s.undercut(ctx, targets(into)...); err != nil {
+		return decompose.Input{}, err
+	}
+	rules, err := decompose.ParseRules("the workspace's rules", s.rules)
+	if err != nil {
+		return decompose.Input{}, err
+	}
+	trees, bases := s.trees()
+	return decompose.Input{
+		Upper: upper, Lower: s.whole.Tree, Owner: s.owner,
+		Layers: trees, Bases: bases,
+		Below: func(kind layers.Kind, path string) *layers.Entry {
+			if below := s.below[kind]; below != nil {
+				return below.Tree.Find(path)
+			}
+			return nil
+		},
+		Read:  func(e *layers.Entry) ([]byte, error) { return read(ctx, s.whole, e) },
+		Rules: rules, Into: into,
+	}, nil
+}
+
+// targets are the kinds that changes may go to.
+func targets(into layers.Kind) []layers.Kind {
+	if into != "" {
+		return []layers.Kind{into}
+	}
+	return []layers.Kind{layers.Personal, layers.System, layers.Local, layers.Data}
+}
+
+// maxRead bounds what is read into memory of a package list or a registry.
+const maxRead = 64 << 20
+
+func read(ctx context.Context, g store.Getter, e *layers.Entry) ([]byte, error) {
+	if e.Size > maxRead {
+		return nil, fmt.Errorf("%s: %d bytes are too many to read at once", e.Path, e.Size)
+	}
+	b := make([]byte, e.Size)
+	if e.Size == 0 {
+		return b, nil
+	}
+	_, err := treefs.Open(ctx, g, e).ReadAt(b, 0)
+	return b, err
+}
+
+// keepMade stores those contents of a base tree that composing made, by merging
+// registries, since no layer holds them.
+func keepMade(ctx context.Context, w store.Writer, from *compose.Result, base layers.Tree) error {
+	for i := range base {
+		e := &base[i]
+		if e.Type != layers.Regular || !from.Made(e) {
+			continue
+		}
+		content, err := read(ctx, from, e)
+		if err != nil {
+			return err
+		}
+		e.Extents = nil
+		for len(content) > 0 {
+			n := min(len(content), store.MaxChunk)
+			ids, err := w.Put(ctx, content[:n])
+			if err != nil {
+				return err
+			}
+			e.Extents = append(e.Extents, layers.Extent{ID: ids[0], Len: int64(n)})
+			content = content[n:]
+		}
+	}
+	return nil
+}
+
+// Summary describes a capture in lines for people: which layer received what.
+func (c *Captured) Summary() []string {
+	var lines []string
+	for _, l := range c.Layers {
+		lines = append(lines, fmt.Sprintf("%-9s %s@%s  %d changes", l.Kind, l.Name, l.Version.Short(), l.Changes))
+	}
+	if len(lines) == 0 {
+		lines = append(lines, "nothing changed")
+	}
+	return append(lines, c.Notes...)
+}

@@ -1,0 +1,247 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"satchel/layers/erofs"
+	"satchel/layers/treefs"
+	"satchel/layers/workspace"
+	"satchel/vmm/agent"
+	"satchel/vmm/delta"
+	"satchel/vmm/initramfs"
+	"satchel/vmm/nbd"
+	"satchel/vmm/qemu"
+)
+
+// deltaSize is how large a delta disk may grow, in bytes. The file is sparse.
+const deltaSize = 64 << 30
+
+// Start captures what an earlier session of the workspace left, composes its
+// layers and boots them. It returns as soon as the guest's machine runs; see
+// [Session.Ready]. The session ends by itself when the guest does.
+func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *Captured, error) {
+	def, err := h.Workspaces.Load(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	release, got, err := h.idle(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := h.newSession(name, release)
+	versions, err := h.current(ctx, def)
+	if err != nil {
+		return nil, got, errors.Join(err, release())
+	}
+	self, err := workspace.Self()
+	if err != nil {
+		return nil, got, errors.Join(err, release())
+	}
+	s.rec = &workspace.Session{Started: s.started, State: workspace.Running, Process: self, Delta: s.delta, Composed: versions}
+	if err := s.start(ctx, def, versions, opt); err != nil {
+		return nil, got, errors.Join(err, s.abandon())
+	}
+	return s, got, nil
+}
+
+func (h *Host) newSession(name string, release func() error) *Session {
+	return &Session{
+		host: h, name: name, started: time.Now(), release: release,
+		ended: make(chan struct{}), done: make(chan struct{}),
+		delta: h.Workspaces.Delta(name),
+	}
+}
+
+// abandon undoes a start that failed before the guest could write anything.
+func (s *Session) abandon() error {
+	err := s.close()
+	defer s.release()
+	if s.rec == nil {
+		return errors.Join(err, remove(s.delta))
+	}
+	state, checkErr := delta.State(s.delta)
+	if checkErr != nil || (state.Condition != delta.Absent && state.Condition != delta.Fresh) {
+		return errors.Join(err, checkErr) // the next start captures it
+	}
+	return errors.Join(err, remove(s.delta), s.host.Workspaces.ClearSession(s.name))
+}
+
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// start composes the versions and boots them, step by step; what it has begun
+// is undone by close.
+func (s *Session) start(ctx context.Context, def workspace.Definition, versions []workspace.Pin, opt Options) (err error) {
+	h := s.host
+	if s.stack, err = h.load(ctx, def, versions); err != nil {
+		return err
+	}
+	unhold, err := h.Store.Hold(ctx, "run "+s.name, s.stack.roots()...)
+	if err != nil {
+		return err
+	}
+	s.undo(unhold)
+	for _, c := range s.stack.whole.Conflicts {
+		h.note("conflict in layer %s: %s: %s", c.Layer, c.Path, c.Reason)
+	}
+	image, err := erofs.New(s.stack.whole.Tree, s.stack.whole, erofs.Options{})
+	if err != nil {
+		return fmt.Errorf("compose the image: %w", err)
+	}
+	stats := image.Stats()
+	s.boot.Entries, s.boot.ImageBytes, s.boot.MetadataBytes = len(s.stack.whole.Tree), image.Size(), stats.Metadata
+	s.boot.ComposeSeconds = time.Since(s.started).Seconds()
+
+	if s.dir, err = makeRuntimeDir(h.Home, s.name); err != nil {
+		return err
+	}
+	s.undo(func() error { return os.RemoveAll(s.dir) })
+	accel := qemu.Accel{Name: qemu.TCG}
+	s.boot.Accelerator, s.boot.AccelReason = accel.Name, accel.Reason
+	cmdline, err := s.prepareBoot(ctx, accel)
+	if err != nil {
+		return err
+	}
+	if s.rec != nil {
+		if err := h.Workspaces.SaveSession(s.name, *s.rec); err != nil {
+			return err
+		}
+	}
+	if err := delta.Create(ctx, s.delta, deltaSize); err != nil {
+		return err
+	}
+	if err := s.serveImage(ctx, image); err != nil {
+		return err
+	}
+	if err := s.startMachine(ctx, accel, cmdline, opt); err != nil {
+		return err
+	}
+	return s.serve(context.WithoutCancel(ctx))
+}
+
+// prepareBoot writes the kernel and the initramfs out of the composed tree,
+// and returns the kernel's command line.
+func (s *Session) prepareBoot(ctx context.Context, accel qemu.Accel) (string, error) {
+	guest, err := guestBinary()
+	if err != nil {
+		return "", err
+	}
+	root := treefs.New(ctx, s.stack.whole.Tree, s.stack.whole)
+	initrd, err := os.Create(filepath.Join(s.dir, initrdFile))
+	if err != nil {
+		return "", err
+	}
+	boot, err := initramfs.Build(initrd, root, guest, initramfs.Options{})
+	if err = errors.Join(err, initrd.Close()); err != nil {
+		return "", err
+	}
+	s.boot.Kernel = boot.Release
+	kernel, err := root.ReadFile(boot.KernelPath)
+	if err != nil {
+		return "", fmt.Errorf("read the guest's kernel: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, kernelFile), kernel, 0o600); err != nil {
+		return "", err
+	}
+	return initramfs.CommandLine(initramfs.CommandLineOptions{
+		Emulated: accel.Name != "kvm",
+		Ldconfig: len(s.stack.layers) > 1,
+	}), nil
+}
+
+// serveImage serves the composed image to the machine.
+func (s *Session) serveImage(ctx context.Context, image *erofs.Image) error {
+	l, err := listen(s.dir, nbdSocket)
+	if err != nil {
+		return err
+	}
+	s.image = nbd.NewServer("", device{image}, nbd.Options{})
+	s.background(ctx, func(ctx context.Context) error { return s.image.Serve(ctx, l) })
+	return nil
+}
+
+// background runs fn until close.
+func (s *Session) background(ctx context.Context, fn func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- fn(ctx) }()
+	s.undo(func() error {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	})
+}
+
+func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, cmdline string, opt Options) error {
+	at := func(name string) string { return filepath.Join(s.dir, name) }
+	if opt.Memory == 0 {
+		opt.Memory = 1 << 30
+	}
+	if opt.CPUs == 0 {
+		opt.CPUs = min(2, runtime.NumCPU())
+	}
+	cfg := qemu.Config{
+		Name: s.name, Memory: opt.Memory, CPUs: opt.CPUs, Accel: accel,
+		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: []string{cmdline},
+		Root: at(nbdSocket), Delta: s.delta,
+		Agent:   qemu.Socket(at(portSocket)),
+		Console: qemu.Console{Socket: qemu.Socket(at(consoleSocket)), Log: s.consoleLog()},
+		Display: display(opt.Display, at(vncSocket)),
+		Network: qemu.Network{Mode: qemu.NetworkMode(cmp.Or(opt.Network, string(qemu.User)))},
+		Log:     filepath.Join(s.host.Workspaces.Dir(s.name), "qemu.log"),
+	}
+	machine, err := qemu.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	s.machine = machine
+	s.undo(func() error { machine.Kill(); return nil })
+	return nil
+}
+
+func display(kind, vnc string) qemu.Display {
+	d := qemu.Display{Kind: qemu.DisplayKind(cmp.Or(kind, string(qemu.None)))}
+	if d.Kind == qemu.VNC {
+		d.VNC = vnc
+	}
+	return d
+}
+
+// serve connects the agent, opens the sockets that other processes use, and
+// begins to wait for the end.
+func (s *Session) serve(ctx context.Context) error {
+	port, err := net.Dial("unix", filepath.Join(s.dir, portSocket))
+	if err != nil {
+		return fmt.Errorf("connect to the guest agent's port: %w", err)
+	}
+	s.agent = agent.NewClient(port)
+	s.undo(s.agent.Close)
+	shared, err := listen(s.dir, agentSocket)
+	if err != nil {
+		return err
+	}
+	s.background(ctx, func(ctx context.Context) error { return agent.NewProxy(s.agent).Serve(ctx, shared) })
+	control, err := listen(s.dir, controlSocket)
+	if err != nil {
+		return err
+	}
+	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
+	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
+	go s.supervise(ctx)
+	return nil
+}

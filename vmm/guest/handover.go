@@ -81,9 +81,9 @@ func startAgent() error {
 	return cmd.Process.Release()
 }
 
-// becomeInit gives the root over to the guest's init, which it becomes: the
-// first of inits that is there. What
-// the root is made of is hidden first, or nothing could unmount it at the end.
+// becomeInit gives the root over to the guest's init, the first of inits that is
+// there, and becomes it. What the root is made of is hidden first, or nothing
+// could unmount it at the end.
 func becomeInit(inits, args []string) error {
 	for _, dir := range []string{lowerDir, deltaDir} {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"satchel/store"
 )
@@ -53,9 +54,12 @@ type onDisk struct {
 	Definition
 }
 
-// Create adds a workspace. It fails with [store.ErrExist] when the name is
-// taken.
+// Create adds a workspace, made now unless it says otherwise. It fails with
+// [store.ErrExist] when the name is taken.
 func (s *Set) Create(d Definition) error {
+	if d.Created.IsZero() {
+		d.Created = time.Now().UTC()
+	}
 	if err := d.Check(); err != nil {
 		return err
 	}

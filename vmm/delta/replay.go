@@ -9,13 +9,8 @@ import (
 )
 
 // Replay returns the path of a clean disk with the contents of the one at
-// path. A disk that is clean or fresh is returned as it is. For a dirty one it
-// makes a copy, in which it replays the journal and mends what is safe to mend
-// (e2fsck -p). Only if that is refused, it starts over with a second copy and
-// mends whatever it can (e2fsck -y), and says in a [Note] what was done.
-//
-// The copy is named path with ".replayed" appended; an older one is replaced,
-// since it may not have survived a power cut. The original is never written to.
+// path: of the disk itself if it is clean or fresh, and else of what [Repair]
+// makes of it.
 func Replay(ctx context.Context, path string) (string, []Note, error) {
 	st, err := State(path)
 	switch {
@@ -26,6 +21,19 @@ func Replay(ctx context.Context, path string) (string, []Note, error) {
 	case st.Condition != Dirty:
 		return path, nil, nil
 	}
+	return Repair(ctx, path)
+}
+
+// Repair makes a clean copy of the disk at path, whatever its condition, and
+// returns its path. In the copy it replays the journal and mends what is safe
+// to mend (e2fsck -p). Only if that is refused, it starts over with a second
+// copy and mends whatever it can (e2fsck -y), and says in a [Note] what was
+// done. It is also for a disk that claims to be clean, and turns out to be
+// damaged when it is read.
+//
+// The copy is named path with ".replayed" appended; an older one is replaced,
+// since it may not have survived a power cut. The original is never written to.
+func Repair(ctx context.Context, path string) (string, []Note, error) {
 	e2fsck, err := findTool("e2fsck")
 	if err != nil {
 		return "", nil, err
@@ -34,10 +42,10 @@ func Replay(ctx context.Context, path string) (string, []Note, error) {
 	defer os.Remove(tmp)
 	notes, err := repair(ctx, e2fsck, path, tmp)
 	if err != nil {
-		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
+		return "", nil, fmt.Errorf("repair delta disk %s: %w", path, err)
 	}
 	if err := os.Rename(tmp, clean); err != nil {
-		return "", nil, fmt.Errorf("replay delta disk %s: %w", path, err)
+		return "", nil, fmt.Errorf("repair delta disk %s: %w", path, err)
 	}
 	return clean, notes, nil
 }

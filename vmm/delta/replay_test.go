@@ -17,7 +17,7 @@ import (
 // wrote and synced. What f returns names the files that must survive.
 func crash(t *testing.T) (path string, want layers.Tree) {
 	t.Helper()
-	live := newDisk(t, 64<<20)
+	live := newDisk(t, 256<<20) // large enough for copies of the superblock
 	dir, _ := mount(t, live)
 	upper := filepath.Join(dir, UpperDir)
 	must(t, os.MkdirAll(filepath.Join(upper, "d"), 0o755))
@@ -77,18 +77,64 @@ func TestReplayOfDamage(t *testing.T) {
 	}
 }
 
+// A disk may be clean and yet damaged. Its superblock may even be gone: there
+// are copies of it.
+func TestRepairOfCleanDisk(t *testing.T) {
+	crashed, want := crash(t)
+	path, _, err := Replay(t.Context(), crashed)
+	must(t, err)
+	tests := []struct {
+		name  string
+		at    int64 // of the damage
+		bytes string
+		notes int
+	}{
+		{"checksum of the root directory", inodeAt(t, path, 2) + 0x7C, "\xAA\x55", 0},
+		{"superblock", 1024, string(make([]byte, 1024)), 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			spoilt := filepath.Join(t.TempDir(), "spoilt.img")
+			must(t, Copy(t.Context(), path, spoilt))
+			overwrite(t, spoilt, tt.at, tt.bytes)
+			if _, _, err := Read(t.Context(), spoilt, &sums{}); !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("read: %v, want %v", err, store.ErrCorrupt)
+			}
+			clean, notes, err := Repair(t.Context(), spoilt)
+			must(t, err)
+			if len(notes) != tt.notes {
+				t.Errorf("notes %v, want %d", notes, tt.notes)
+			}
+			readBack(t, clean, want)
+		})
+	}
+}
+
 // spoil writes nonsense over the inode of lost+found, which e2fsck does not
 // mend unasked, and notes an error as the kernel does when it meets one.
 func spoil(t *testing.T, path string) {
 	t.Helper()
 	command(t, "/usr/sbin/debugfs", "-w", "-R", "set_super_value state 2", path)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	overwrite(t, path, inodeAt(t, path, 11), "nonsense")
+}
+
+// inodeAt finds the record of an inode in the first group.
+func inodeAt(t *testing.T, path string, n int64) int64 {
+	t.Helper()
+	f, err := os.Open(path)
 	must(t, err)
+	defer f.Close()
 	desc := make([]byte, 64) // of group 0, in the block after the superblock's
 	_, err = f.ReadAt(desc, 4096)
 	must(t, err)
-	table := int64(binary.LittleEndian.Uint32(desc[8:]))
-	_, err = f.WriteAt([]byte("nonsense"), table*4096+(11-1)*256)
+	return int64(binary.LittleEndian.Uint32(desc[8:]))*4096 + (n-1)*256
+}
+
+func overwrite(t *testing.T, path string, at int64, data string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte(data), at)
 	must(t, err)
 	must(t, f.Close())
 }

@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -18,12 +19,15 @@ func (alternativesDriver) Merge(in Input) (Output, error) {
 		return Output{Data: data}, nil
 	}
 	var sides [3]table
+	var link string // of the topmost side that has the group
 	for i, data := range [][]byte{in.Base, in.Lower, in.Upper} {
 		a, err := parseAlternative(string(data))
 		if err != nil {
 			return Output{}, fmt.Errorf("merge %s as alternatives: %w", in.Path, err)
 		}
-		sides[i] = a.facts()
+		if sides[i] = a.facts(); a != nil {
+			link = a.link
+		}
 	}
 	name := in.Path[strings.LastIndexByte(in.Path, '/')+1:]
 	var out Output
@@ -32,6 +36,7 @@ func (alternativesDriver) Merge(in Input) (Output, error) {
 		out.Conflicts = append(out.Conflicts, Conflict{Path: in.Path, Reason: fmt.Sprintf("alternative %s: %s", name, reason)})
 	}
 	if a := fromFacts(t); len(a.choices) > 0 {
+		a.link = cmp.Or(a.link, link)
 		out.Data = []byte(a.String())
 	}
 	return out, nil
@@ -66,8 +71,8 @@ func (a *alternative) facts() table {
 }
 
 // fromFacts is the inverse of facts. What hangs on a choice or a slave that is
-// gone goes with it; a status or link that one side removed together with the
-// group, while the other added to it, takes its default.
+// gone goes with it. A status that one side removed together with the group,
+// while the other added to it, is automatic.
 func fromFacts(t table) *alternative {
 	a := &alternative{status: auto, slaves: map[string]string{}, choices: map[string]choice{}}
 	for _, r := range t {

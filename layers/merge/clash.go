@@ -32,9 +32,8 @@ func (f accountFile) clashes(merged, lower, upper table) []string {
 	return reasons
 }
 
-// overlaps calls pair for neighbours in the order of numbers that overlap. It
-// is enough to look at the furthest-reaching one before each: a clash is
-// reported for at least one pair of every group that clashes.
+// overlaps calls pair for any two records of different names whose numbers
+// overlap, within the limit of maxSharers.
 func (f accountFile) overlaps(t table, pair func(a, b span)) {
 	spans := f.spans(t)
 	for i, b := range spans {

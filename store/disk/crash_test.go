@@ -49,7 +49,7 @@ func everyStep(t *testing.T, test func(t *testing.T, p *powerFailure)) {
 
 func TestCreateSurvivesPowerFailure(t *testing.T) {
 	everyStep(t, func(t *testing.T, p *powerFailure) {
-		dir := filepath.Join(t.TempDir(), "store")
+		dir := filepath.Join(memoryDir(t), "store")
 		d, err := chunk.NewDomain()
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func TestCommitAndGCSurvivePowerFailure(t *testing.T) {
 	r := seeded(20)
 	first, second, waste := randomChunks(r, 5, 2000), randomChunks(r, 5, 2000), randomChunks(r, 20, 2000)
 	everyStep(t, func(t *testing.T, p *powerFailure) {
-		s := newTestStore(t)
+		s := newTestStoreIn(t, memoryDir(t))
 		put(t, s, append(waste, first...)...)
 		old := newToyLayer(t, s, "a", first...)
 
@@ -146,7 +146,7 @@ func wantOldOrNew(t *testing.T, s *Store, old, told store.Head, first [][]byte) 
 func TestRebuildSurvivesPowerFailure(t *testing.T) {
 	chunks := randomChunks(seeded(21), 10, 2000)
 	everyStep(t, func(t *testing.T, p *powerFailure) {
-		s := newTestStore(t)
+		s := newTestStoreIn(t, memoryDir(t))
 		newToyLayer(t, s, "a", chunks...)
 		failing, err := open(s.Dir(), p.fs())
 		if err != nil {

@@ -58,6 +58,8 @@ var (
 // The names in a store's directory.
 const (
 	configName = "config.json"
+	indexName  = "index.db"
+	headsName  = "heads.db"
 	packsName  = "packs"
 	leasesName = "leases"
 	tmpName    = "tmp"
@@ -148,11 +150,6 @@ func open(dir string, fsys durable.FS) (*Store, error) {
 	}
 	return newStore(dir, c, fsys), nil
 }
-
-const (
-	indexName = "index.db"
-	headsName = "heads.db"
-)
 
 func newStore(dir string, c config, fsys durable.FS) *Store {
 	s := &Store{dir: dir, fs: fsys, config: c}

@@ -16,7 +16,24 @@ import (
 // newTestStore makes a store in a directory of its own.
 func newTestStore(t testing.TB) *Store {
 	t.Helper()
-	s, err := Create(filepath.Join(t.TempDir(), "store"))
+	return newTestStoreIn(t, t.TempDir())
+}
+
+// memoryDir returns a directory in memory where there is one, for tests that
+// sync thousands of times and learn nothing from waiting for a disk.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "satchel-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func newTestStoreIn(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Create(filepath.Join(dir, "store"))
 	if err != nil {
 		t.Fatal(err)
 	}

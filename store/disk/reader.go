@@ -61,10 +61,13 @@ func (s *Store) Get(ctx context.Context, id store.ID) ([]byte, error) {
 	return b, nil
 }
 
+// tries is how often a chunk is looked up anew before its pack counts as lost.
+const tries = 4
+
 // get tries again when the pack is gone: gc may have moved the chunk to
 // another one since it was looked up.
 func (r *reader) get(ctx context.Context, id store.ID) ([]byte, error) {
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		loc, err := r.locate(ctx, id)
 		if err != nil {
 			return nil, err
@@ -74,9 +77,9 @@ func (r *reader) get(ctx context.Context, id store.ID) ([]byte, error) {
 			return b, err
 		}
 		r.places.forget(id)
-		if try == 3 {
-			return nil, fmt.Errorf("chunk %s: %w: the index names pack %s, which is missing: run `satchel store verify --rebuild-index`",
-				id.Short(), store.ErrCorrupt, r.store.packPath(loc.Pack))
+		if try == tries {
+			return nil, fmt.Errorf("chunk %s: %w: the index names pack %s, which is missing: %s",
+				id.Short(), store.ErrCorrupt, r.store.packPath(loc.Pack), helpRebuild)
 		}
 	}
 }

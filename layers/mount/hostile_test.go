@@ -9,6 +9,7 @@ import (
 )
 
 func TestMountEqualsSource(t *testing.T) {
+	needFUSE(t)
 	src := t.TempDir()
 	layerstest.Hostile(t, src, false)
 	st := layerstest.NewStore()

@@ -27,12 +27,18 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// needFUSE skips a test where this user can not mount.
+func needFUSE(t *testing.T) {
+	t.Helper()
+	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil {
+		t.Skipf("no FUSE on this machine, or not for this user: /dev/fuse: %v", err)
+	}
+}
+
 // mounted mounts a tree for the length of the test.
 func mounted(t *testing.T, tree layers.Tree, st *layerstest.Store) string {
 	t.Helper()
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skipf("this machine has no FUSE: %v", err)
-	}
+	needFUSE(t)
 	must(t, tree.Check())
 	dir := t.TempDir()
 	s, err := Mount(t.Context(), tree, st, dir)

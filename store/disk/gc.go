@@ -93,7 +93,7 @@ func (s *Store) round(ctx context.Context, walk store.Walker, res *GCResult) err
 	m := newMarks(candidates)
 	for _, root := range now.Roots() {
 		if err := walk(ctx, root, m.visit); err != nil {
-			return fmt.Errorf("walk from version %s: %w: nothing was removed", root.Short(), err)
+			return fmt.Errorf("walk from version %s: %w: this round removes nothing", root.Short(), err)
 		}
 	}
 	v := judge(candidates, m, before)

@@ -37,11 +37,11 @@ func overlaid(upper, lower layers.Tree) layers.Tree {
 		}
 		put("upper ", upper, e)
 	}
-	return link(files, carriers)
+	return relink(files, carriers)
 }
 
-// link makes a tree in which the first name of each file carries it.
-func link(files map[string]layers.Entry, carriers map[string]string) layers.Tree {
+// relink makes a tree in which the first name of each file carries it.
+func relink(files map[string]layers.Entry, carriers map[string]string) layers.Tree {
 	var out layers.Tree
 	first := map[string]string{}
 	for _, p := range slices.SortedFunc(maps.Keys(files), layers.ComparePaths) {

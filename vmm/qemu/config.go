@@ -35,7 +35,7 @@ type Config struct {
 	CPUs   int    // 1
 	Accel  Accel  // TCG
 
-	Kernel     string   // file; none: the firmware boots, and finds no disk to boot
+	Kernel     string   // file; none: the firmware boots the root disk
 	Initrd     string   // file
 	KernelArgs []string // joined by spaces
 

@@ -41,11 +41,7 @@ func (s *stack) base(level int) layers.Tree {
 		if n == nil {
 			continue
 		}
-		under := level
-		if n.entry.Type == layers.Whiteout {
-			under = 0 // no layer of the stack has the path any more
-		}
-		if e := s.below(under, path); e != nil {
+		if e := s.below(level, path); e != nil {
 			out = append(out, *e)
 		}
 	}

@@ -126,7 +126,7 @@ func Decompose(ctx context.Context, in Input) (Output, error) {
 		if v.kind != Discard {
 			s.apply(c, v)
 		}
-		out.Decisions = append(out.Decisions, v.decision(c))
+		out.Decisions = append(out.Decisions, in.decision(c, v))
 	}
 	for i, kind := range s.kinds {
 		if l := s.layers[i]; len(l.edits) > 0 {

@@ -30,7 +30,7 @@ func Explain(ctx context.Context, in Input, path string) (Decision, error) {
 	if v := &verdicts[0]; v.kind != Discard {
 		in.stack().apply(&c, v)
 	}
-	return verdicts[0].decision(&c), nil
+	return in.decision(&c, &verdicts[0]), nil
 }
 
 // String states the decision in a paragraph.

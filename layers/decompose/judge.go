@@ -110,8 +110,13 @@ func parent(path string) string {
 }
 
 // decision states the verdict on a change for people.
-func (v *verdict) decision(c *change) Decision {
+func (in *Input) decision(c *change, v *verdict) Decision {
 	d := Decision{Path: c.path, Action: c.action(), Kind: v.kind, Rule: v.rule, Reason: v.reason}
+	if c.old != nil && in.Owner != nil {
+		if owner := in.Owner(c.path); owner != "" && owner != v.kind {
+			d.Reason += fmt.Sprintf("; until now %s provided it", owner)
+		}
+	}
 	if c.under > 0 {
 		d.Reason += fmt.Sprintf(" (with %d paths under it)", c.under)
 	}

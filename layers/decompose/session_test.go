@@ -105,6 +105,12 @@ func (g *guest) input(upper layers.Tree) Input {
 		}
 		return data, nil
 	}
+	in.Owner = func(path string) layers.Kind {
+		if i := whole.Owner(path); i >= 0 {
+			return g.stack[i].Kind
+		}
+		return ""
+	}
 	return in
 }
 
@@ -326,8 +332,8 @@ func TestInputsThatAreRefused(t *testing.T) {
 func TestExplain(t *testing.T) {
 	g := debian(t)
 	for path, want := range map[string]string{
-		"etc/nanorc":   "/etc/nanorc was changed, and that goes to the system layer: it is a configuration file of package nano that was edited. Rule: dpkg conffile.",
-		"usr/bin/nano": "/usr/bin/nano was changed, and that goes to the personal layer: it belongs to package nano. Rule: dpkg.",
+		"etc/nanorc":   "/etc/nanorc was changed, and that goes to the system layer: it is a configuration file of package nano that was edited; until now os provided it. Rule: dpkg conffile.",
+		"usr/bin/nano": "/usr/bin/nano was changed, and that goes to the personal layer: it belongs to package nano; until now os provided it. Rule: dpkg.",
 		"tmp/x":        "discarded",
 		"home/ana":     "/home/ana was added, and that goes to the data layer: files of the users. Rule: data home (built-in rules, line ",
 		"unheard/of":   "no rule",

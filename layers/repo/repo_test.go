@@ -1,0 +1,259 @@
+package repo_test
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"satchel/layers"
+	"satchel/layers/manifest"
+	"satchel/layers/repo"
+	"satchel/store"
+	"satchel/store/disk"
+)
+
+func newRepo(t *testing.T) (*repo.Repo, *disk.Store) {
+	t.Helper()
+	st, err := disk.Create(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	return repo.New(st, "laptop"), st
+}
+
+func create(t *testing.T, r *repo.Repo, name string) store.Head {
+	t.Helper()
+	h, err := r.Create(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// tree returns a tree of one file that belongs to that user.
+func tree(uid uint32) layers.Tree {
+	return layers.Tree{{Path: "f", Type: layers.Regular, UID: uid}}
+}
+
+func commit(t *testing.T, r *repo.Repo, st *disk.Store, commits ...repo.Commit) ([]store.ID, error) {
+	t.Helper()
+	w, err := st.Begin(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	return r.Commit(t.Context(), w, commits...)
+}
+
+// history commits trees of users 0 to n-1 and returns the versions.
+func history(t *testing.T, r *repo.Repo, st *disk.Store, name string, n int) (ids []store.ID) {
+	t.Helper()
+	create(t, r, name)
+	for i := range n {
+		res, err := r.Resolve(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := commit(t, r, st, repo.Commit{Head: res.Head, Kind: layers.Data, Tree: tree(uint32(i)), Message: "m"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, v...)
+	}
+	return ids
+}
+
+func TestNames(t *testing.T) {
+	r, _ := newRepo(t)
+	for _, name := range []string{"debian-12", "ana/data", "A.b_c+d:e,f", strings.Repeat("n", 255), "."} {
+		create(t, r, name)
+		if _, err := r.Create(t.Context(), name); !errors.Is(err, store.ErrExist) {
+			t.Errorf("%q twice: error %v, want ErrExist", name, err)
+		}
+	}
+	for _, name := range []string{"", "/a", "a/", "a//b", "..", "a/../b", "a b", "a@b", "ä", "\xff", "a\x00", strings.Repeat("n", 256)} {
+		if _, err := r.Create(t.Context(), name); err == nil || !strings.Contains(err.Error(), "layer name") {
+			t.Errorf("%q: error %v, want one about the name", name, err)
+		}
+	}
+}
+
+func TestCommitMakesAVersion(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 2)
+	res, err := r.Resolve(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := res.Version
+	if res.ID != ids[1] || res.Head.Version != ids[1] || v.Layer != res.Head.Layer || v.Kind != layers.Data || v.Device != "laptop" ||
+		v.Message != "m" || v.Time.IsZero() || !slices.Equal(v.Parents, ids[:1]) || v.Tree.Files != 1 {
+		t.Errorf("resolved to %+v", res)
+	}
+	for ref, uid := range map[string]uint32{"a": 1, "a@" + ids[0].String(): 0, "a@" + ids[0].Short(): 0, "a@" + strings.ToUpper(ids[1].String()[:20]): 1} {
+		got, err := r.Tree(t.Context(), ref)
+		if err != nil || len(got) != 1 || got[0].UID != uid {
+			t.Errorf("%s: tree %v, error %v; want user %d", ref, got, err, uid)
+		}
+	}
+}
+
+func TestCommitOfTheSameMakesNoVersion(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 2)
+	head, err := st.Heads().Lookup(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := repo.Commit{Head: head, Kind: layers.Data, Tree: tree(1)}
+	if got, err := commit(t, r, st, same); err != nil || got[0] != ids[1] {
+		t.Errorf("same again: version %v, error %v; want %v", got, err, ids[1])
+	}
+	for name, change := range map[string]func(*repo.Commit){
+		"base":    func(c *repo.Commit) { c.Base = tree(5) },
+		"kind":    func(c *repo.Commit) { c.Kind = layers.System },
+		"parents": func(c *repo.Commit) { c.Parents = ids },
+	} {
+		head, err := st.Heads().Lookup(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := same
+		c.Head = head
+		change(&c)
+		if got, err := commit(t, r, st, c); err != nil || got[0] == head.Version {
+			t.Errorf("another %s: version %v, error %v; want a new one", name, got, err)
+		}
+	}
+}
+
+func TestHeadsMoveTogetherOrNotAtAll(t *testing.T) {
+	r, st := newRepo(t)
+	a, b := create(t, r, "a"), create(t, r, "b")
+	both := []repo.Commit{{Head: a, Kind: layers.Data, Tree: tree(1)}, {Head: b, Kind: layers.System, Tree: tree(2)}}
+	ids, err := commit(t, r, st, both...)
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("versions %v, error %v", ids, err)
+	}
+	c := create(t, r, "c")
+	stale := []repo.Commit{{Head: c, Kind: layers.Data, Tree: tree(3)}, {Head: b, Kind: layers.System, Tree: tree(4)}}
+	if _, err := commit(t, r, st, stale...); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("error %v, want ErrMoved", err)
+	}
+	for name, want := range map[string]store.ID{"a": ids[0], "b": ids[1], "c": {}} {
+		if h, err := st.Heads().Lookup(t.Context(), name); err != nil || h.Version != want {
+			t.Errorf("head of %s is %v, error %v; want %v", name, h.Version, err, want)
+		}
+	}
+	bad := repo.Commit{Head: c, Kind: layers.Data, Tree: layers.Tree{{Path: "../x", Type: layers.Fifo}}}
+	if _, err := commit(t, r, st, bad); err == nil || !strings.Contains(err.Error(), `layer "c"`) {
+		t.Errorf("impossible tree: error %v, want one that names the layer", err)
+	}
+}
+
+func TestReferencesThatFail(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 1)
+	for ref, want := range map[string]string{
+		"none": "does not exist", "a@ffffffffff": "does not exist", "a@" + ids[0].String()[:5]: "hexadecimal", "a@": "hexadecimal",
+		"a@xyzxyz": "hexadecimal", "a@" + ids[0].String() + "0": "hexadecimal", "@" + ids[0].String(): "empty",
+	} {
+		if _, err := r.Resolve(t.Context(), ref); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one that says %q", ref, err, want)
+		}
+	}
+	create(t, r, "new")
+	if res, err := r.Resolve(t.Context(), "new"); err != nil || !res.ID.IsZero() {
+		t.Errorf("layer without version: %v, error %v", res, err)
+	}
+	if got, err := r.Tree(t.Context(), "new"); err != nil || len(got) != 0 {
+		t.Errorf("layer without version: tree %v, error %v", got, err)
+	}
+}
+
+func TestLogFollowsAllParentsOnce(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 3)
+	head, err := st.Heads().Lookup(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := commit(t, r, st, repo.Commit{Head: head, Kind: layers.Data, Tree: tree(9), Parents: []store.ID{ids[2], ids[1], ids[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.Version = merged[0]
+	var got []store.ID
+	for e, err := range r.Log(t.Context(), head) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.ID)
+	}
+	if want := []store.ID{merged[0], ids[2], ids[1], ids[0]}; !slices.Equal(got, want) {
+		t.Errorf("log %v, want %v", got, want)
+	}
+	head.Version = store.ID{1}
+	for _, err := range r.Log(t.Context(), head) {
+		if !errors.Is(err, store.ErrNotExist) {
+			t.Errorf("error %v, want ErrNotExist", err)
+		}
+	}
+}
+
+func TestRollbackAddsToHistory(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 3)
+	id, err := r.Rollback(t.Context(), "a", ids[0].Short())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := r.Resolve(t.Context(), "a")
+	if err != nil || res.ID != id || !slices.Equal(res.Version.Parents, ids[2:]) {
+		t.Fatalf("head %v, error %v; want %v after %v", res, err, id, ids[2])
+	}
+	if got, err := r.Tree(t.Context(), "a"); err != nil || got[0].UID != 0 {
+		t.Errorf("tree %v, error %v; want the first", got, err)
+	}
+	if again, err := r.Rollback(t.Context(), "a", id.Short()); err != nil || again != id {
+		t.Errorf("back to the head: %v, error %v; want %v", again, err, id)
+	}
+	if _, err := r.Rollback(t.Context(), "a", "ffffffffff"); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("error %v, want ErrNotExist", err)
+	}
+}
+
+func TestLayers(t *testing.T) {
+	r, st := newRepo(t)
+	create(t, r, "z")
+	ids := history(t, r, st, "a", 3)
+	got, err := r.Layers(t.Context())
+	if err != nil || len(got) != 2 {
+		t.Fatalf("layers %v, error %v", got, err)
+	}
+	a, z := got[0], got[1]
+	if a.Name != "a" || a.Kind != layers.Data || a.Version != ids[2] || a.Versions != 3 || a.Files != 1 || a.Entries != 1 || a.Time.IsZero() {
+		t.Errorf("layer %+v", a)
+	}
+	if z.Name != "z" || z.Kind != "" || z.Versions != 0 || !z.Version.IsZero() {
+		t.Errorf("layer %+v", z)
+	}
+}
+
+// TestGarbageCollectionKeepsHistory removes what no version reaches, and only
+// that.
+func TestGarbageCollectionKeepsHistory(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 3)
+	if _, err := st.GC(t.Context(), manifest.Walk(st)); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if _, err := r.Tree(t.Context(), "a@"+id.String()); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -13,6 +13,7 @@ bold= dim= plain=
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
+install='mkdir /tmp/debs && tar -x -C /tmp/debs && apt-get -qq install -y --no-install-recommends /tmp/debs/*.deb'
 guest() { satchel exec ana -- "$@"; }
 
 results=() failed=0
@@ -43,16 +44,16 @@ show satchel layer import --kind os debian-12 "$guests/os-v1.tar" --message "poi
 
 step "2. A group application is recorded: cron, with its service"
 show satchel workspace create lab --os debian-12
-tar -C "$guests/debs" -cf - $(cd "$guests/debs" && ls cron*.deb) |
-	show satchel app record lab scheduler -- sh -c 'mkdir /tmp/debs && tar -x -C /tmp/debs && apt-get install -y /tmp/debs/*.deb'
+tar -C "$guests/debs/cron" -cf - . |
+	show satchel app record lab scheduler -- sh -c "$install"
 
 step "3. Ana's workspace: the OS, the group's application, and layers of her own"
 show satchel workspace create ana --os debian-12 --group scheduler
 show satchel run ana --detach
 
 step "4. Ana works: an application, a setting, a user, files"
-tar -C "$guests/debs" -cf - $(cd "$guests/debs" && ls | grep -v ^cron) |
-	show satchel exec ana -- sh -c 'mkdir /tmp/debs && tar -x -C /tmp/debs && apt-get install -y /tmp/debs/*.deb'
+tar -C "$guests/debs/jq" -cf - . |
+	show satchel exec ana -- sh -c "$install"
 show satchel exec ana -- adduser --quiet --disabled-password --gecos Ana ana </dev/null
 show satchel exec ana -- sh -c 'echo "fs.inotify.max_user_watches = 123456" > /etc/sysctl.d/50-ana.conf && ln -sf /usr/share/zoneinfo/Europe/Vienna /etc/localtime' </dev/null
 show satchel exec ana --user ana -- sh -c 'mkdir -p ~/thesis && seq 1 200000 > ~/thesis/data.txt && echo "To be carried." > ~/thesis/README' </dev/null

@@ -117,3 +117,14 @@ func (s *stack) roots() []store.ID {
 	}
 	return ids
 }
+
+// stacked reports whether any layer lies on the lowest one, so that caches of
+// all libraries, say, must be made anew.
+func (s *stack) stacked() bool {
+	for _, l := range s.layers[1:] {
+		if len(l.Tree) > 0 {
+			return true
+		}
+	}
+	return false
+}

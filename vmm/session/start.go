@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"satchel/layers/erofs"
@@ -156,10 +157,11 @@ func (s *Session) prepareBoot(ctx context.Context, accel qemu.Accel) (string, er
 	if err := os.WriteFile(filepath.Join(s.dir, kernelFile), kernel, 0o600); err != nil {
 		return "", err
 	}
-	return initramfs.CommandLine(initramfs.CommandLineOptions{
-		Emulated: accel.Name != "kvm",
-		Ldconfig: len(s.stack.layers) > 1,
-	}), nil
+	opt := initramfs.CommandLineOptions{Emulated: accel.Name != qemu.KVM, Ldconfig: s.stack.stacked()}
+	if opt.Emulated {
+		opt.Mask = initramfs.SlowUnits
+	}
+	return initramfs.CommandLine(opt), nil
 }
 
 // serveImage serves the composed image to the machine.
@@ -197,7 +199,7 @@ func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, cmdline st
 	}
 	cfg := qemu.Config{
 		Name: s.name, Memory: opt.Memory, CPUs: opt.CPUs, Accel: accel,
-		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: []string{cmdline},
+		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: strings.Fields(cmdline),
 		Root: at(nbdSocket), Delta: s.delta,
 		Agent:   qemu.Socket(at(portSocket)),
 		Console: qemu.Console{Socket: qemu.Socket(at(consoleSocket)), Log: s.consoleLog()},

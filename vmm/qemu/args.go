@@ -15,8 +15,16 @@ const monitorFD = 3
 // vncBase is the TCP port of VNC display 0.
 const vncBase = 5900
 
-// sandbox is the seccomp filter that QEMU puts on itself.
-const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+// sandbox is the seccomp filter that QEMU puts on itself. With a window,
+// graphics drivers run inside QEMU, and they pin their threads to CPUs: the
+// filter would kill QEMU for it.
+func sandbox(d *Display) string {
+	filter := "on,obsolete=deny,elevateprivileges=deny,spawn=deny"
+	if d.Kind != Window {
+		filter += ",resourcecontrol=deny"
+	}
+	return filter
+}
 
 // Args returns the arguments, without the program's name, with which QEMU makes
 // the machine. The control connection is expected at file descriptor 3.
@@ -25,7 +33,7 @@ const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 func Args(c Config) []string {
 	a := argList{
 		"-nodefaults", "-no-user-config", "-no-reboot",
-		"-sandbox", sandbox,
+		"-sandbox", sandbox(&c.Display),
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
 		"-mon", "chardev=monitor,mode=control",
 	}

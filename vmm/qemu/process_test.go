@@ -157,6 +157,8 @@ func TestEverythingAtOnce(t *testing.T) {
 
 func TestStartFailures(t *testing.T) {
 	needQEMU(t)
+	t.Setenv("DISPLAY", "")
+	t.Setenv("WAYLAND_DISPLAY", "")
 	for name, tc := range map[string]struct {
 		change  func(*qemu.Config)
 		message string
@@ -166,7 +168,8 @@ func TestStartFailures(t *testing.T) {
 		"no QEMU there":   {func(c *qemu.Config) { c.Binary = "/no/such/qemu" }, "no such file", "qemu-system-x86"},
 		"no kernel":       {func(c *qemu.Config) { c.Kernel = "/no/such/kernel" }, "could not open kernel file", ""},
 		"no block server": {func(c *qemu.Config) { c.Root = "/no/such/socket" }, "/no/such/socket", ""},
-		"memory":          {func(c *qemu.Config) { c.Memory = qemu.MaxMemory }, "allocate memory", "less memory"},
+		"memory file":     {func(c *qemu.Config) { c.MemoryFile = "/no/such/memory" }, "/no/such/memory", ""},
+		"no desktop":      {func(c *qemu.Config) { c.Display.Kind = qemu.Window }, "gtk", "--display vnc"},
 		"ends at once":    {func(c *qemu.Config) { c.Binary = "true" }, "ended at once: exit status 0", ""},
 		"no log":          {func(c *qemu.Config) { c.Log = "/no/such/log" }, "open log", ""},
 	} {

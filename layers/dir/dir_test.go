@@ -69,6 +69,9 @@ func TestHostileTreeSurvives(t *testing.T) {
 // TestBigTreeSurvives has rsync read 10 GiB, nearly all of it holes, only if
 // SATCHEL_BIG is set; else chunks tell whether contents are the same.
 func TestBigTreeSurvives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100,000 files take their time")
+	}
 	src := t.TempDir()
 	layerstest.Hostile(t, src, true)
 	dest := roundTrip(t, src)

@@ -143,8 +143,9 @@ func (h *hostile) attributes() {
 		h.check(unix.Chmod(ping, 0o4755))
 		// cap_net_raw=ep, as struct vfs_cap_data of revision 2
 		set(ping, "security.capability", []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+		// others could not remove what is in it
+		h.check(os.Chmod(h.dir+"/modes/read-only dir", 0o555))
 	}
-	h.check(os.Chmod(h.dir+"/modes/read-only dir", 0o555))
 }
 
 // acl returns an ACL that also names a user, in the form of extended

@@ -2,6 +2,7 @@ package treefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -131,7 +132,7 @@ func (f *openFile) Read(p []byte) (int, error) {
 	}
 	n, err := f.ReadAt(p, f.off)
 	f.off += int64(n)
-	if n > 0 && err == io.EOF { //nolint:errorlint // ReadAt returns it bare
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err

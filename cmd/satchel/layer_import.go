@@ -15,6 +15,7 @@ import (
 	"satchel/layers"
 	"satchel/layers/dir"
 	"satchel/layers/ingest"
+	"satchel/layers/oci"
 	"satchel/layers/repo"
 	"satchel/layers/tarball"
 	"satchel/store"
@@ -183,6 +184,9 @@ func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pi
 	case "dir":
 		tree, notes, err := dir.Import(ctx, source, pl, dir.Options{})
 		return tree, lines(notes), err
+	case "oci":
+		tree, notes, err := oci.Import(ctx, source, pl, oci.Options{})
+		return tree, lines(notes), err
 	case "tar":
 		r := a.stdin
 		if source != "-" {
@@ -208,7 +212,13 @@ func sourceForm(source string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if st.IsDir() {
+	image, err := oci.Is(source)
+	switch {
+	case err != nil:
+		return "", err
+	case image:
+		return "oci", nil
+	case st.IsDir():
 		return "dir", nil
 	}
 	return "tar", nil

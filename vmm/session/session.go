@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"satchel/layers/workspace"
+	"satchel/store/disk"
 	"satchel/vmm/agent"
 	"satchel/vmm/delta"
 	"satchel/vmm/nbd"
@@ -73,6 +74,7 @@ type Session struct {
 	machine *qemu.Process
 	agent   *agent.Client
 	started time.Time
+	reads   disk.ReadStats // of the store, before the machine started
 
 	closers []func() error // undone in reverse order at the end
 	release func() error   // gives the workspace back, last of all
@@ -114,6 +116,8 @@ func (s *Session) awaitReady(ctx context.Context) error {
 		return fmt.Errorf("wait for the guest: %w", err)
 	}
 	read, stats := s.host.Store.Reads(), s.image.Stats()
+	read.StoredBytes -= s.reads.StoredBytes
+	read.Bytes -= s.reads.Bytes
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ready = true

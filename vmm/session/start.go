@@ -110,7 +110,10 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 		return err
 	}
 	s.undo(func() error { return os.RemoveAll(s.dir) })
-	accel := qemu.Accel{Name: qemu.TCG}
+	accel, err := qemu.ProbeAccel(ctx, h.cacheDir())
+	if err != nil {
+		return err
+	}
 	s.boot.Accelerator, s.boot.AccelReason = accel.Name, accel.Reason
 	cmdline, err := s.prepareBoot(ctx, accel)
 	if err != nil {
@@ -170,6 +173,7 @@ func (s *Session) serveImage(ctx context.Context, image *erofs.Image) error {
 	if err != nil {
 		return err
 	}
+	s.reads = s.host.Store.Reads()
 	s.image = nbd.NewServer("", device{image}, nbd.Options{})
 	s.background(ctx, func(ctx context.Context) error { return s.image.Serve(ctx, l) })
 	return nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +194,7 @@ func (h *Host) sort(ctx context.Context, w store.Writer, s *stack, image string,
 		return out, nil, err
 	}
 	for kind, result := range out.Layers {
-		if err := keepMade(ctx, w, s.below[kind], result.Base); err != nil {
+		if err := keepMade(ctx, pl, s.below[kind], result.Base); err != nil {
 			return out, nil, err
 		}
 	}
@@ -249,7 +250,7 @@ func read(ctx context.Context, g store.Getter, e *layers.Entry) ([]byte, error) 
 
 // keepMade stores those contents of a base tree that composing made, by merging
 // registries, since no layer holds them.
-func keepMade(ctx context.Context, w store.Writer, from *compose.Result, base layers.Tree) error {
+func keepMade(ctx context.Context, pl *ingest.Pipeline, from *compose.Result, base layers.Tree) error {
 	for i := range base {
 		e := &base[i]
 		if e.Type != layers.Regular || !from.Made(e) {
@@ -259,18 +260,11 @@ func keepMade(ctx context.Context, w store.Writer, from *compose.Result, base la
 		if err != nil {
 			return err
 		}
-		e.Extents = nil
-		for len(content) > 0 {
-			n := min(len(content), store.MaxChunk)
-			ids, err := w.Put(ctx, content[:n])
-			if err != nil {
-				return err
-			}
-			e.Extents = append(e.Extents, layers.Extent{ID: ids[0], Len: int64(n)})
-			content = content[n:]
+		if err := pl.AddStream(e, bytes.NewReader(content)); err != nil {
+			return err
 		}
 	}
-	return nil
+	return pl.Wait()
 }
 
 // Summary describes a capture in lines for people: which layer received what.

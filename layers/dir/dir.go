@@ -25,19 +25,13 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"satchel/layers"
 )
-
-// A Note says what was left out of a tree or directory, and why.
-type Note struct {
-	Path   string `json:"path"`
-	Reason string `json:"reason"`
-}
-
-func (n Note) String() string { return fmt.Sprintf("%q: %s", n.Path, n.Reason) }
 
 // A NotesError reports that an export is not complete: what the caller's rights
 // or the file system did not allow.
-type NotesError []Note
+type NotesError []layers.Note
 
 func (e NotesError) Error() string {
 	return fmt.Sprintf("%d paths are not as they should be, first %s", len(e), e[0])

@@ -30,7 +30,7 @@ func newStore(t testing.TB) *disk.Store {
 }
 
 // importDir imports a directory into a store and flushes.
-func importDir(t testing.TB, st *disk.Store, root string, opt dir.Options) (layers.Tree, []dir.Note) {
+func importDir(t testing.TB, st *disk.Store, root string, opt dir.Options) (layers.Tree, []layers.Note) {
 	t.Helper()
 	w, err := st.Begin(t.Context(), "test")
 	if err != nil {

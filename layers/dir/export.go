@@ -28,7 +28,7 @@ type ExportOptions struct {
 // directory or not be there yet. The notes tell what the caller's rights or the
 // file system did not allow, once for each kind of thing. After an error, dest
 // holds a part of the tree.
-func Export(ctx context.Context, t layers.Tree, g store.Getter, dest string, opt ExportOptions) ([]Note, error) {
+func Export(ctx context.Context, t layers.Tree, g store.Getter, dest string, opt ExportOptions) ([]layers.Note, error) {
 	if err := t.Check(); err != nil {
 		return nil, fmt.Errorf("export to %s: %w", dest, err)
 	}

@@ -31,7 +31,7 @@ type Options struct {
 // Import returns the tree of the directory at root, whose contents it stores
 // through pl, for which it waits. The notes tell of sockets, which no tree
 // holds. A file that changes meanwhile may be stored half old, half new.
-func Import(ctx context.Context, root string, pl *ingest.Pipeline, opt Options) (layers.Tree, []Note, error) {
+func Import(ctx context.Context, root string, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
 	w := &importer{ctx: ctx, pl: pl, opt: opt, first: map[inode]string{}}
 	defer w.stack.close()
 	err := w.root(root)
@@ -61,7 +61,7 @@ type importer struct {
 	dev     uint64           // of the root
 	first   map[inode]string // first path of each file that has several
 	entries []*layers.Entry  // in order
-	notes   []Note
+	notes   []layers.Note
 	buf     []byte // for extended attributes
 }
 
@@ -129,7 +129,7 @@ func (w *importer) file(path, name string) error {
 		return fmt.Errorf("stat %q: %w", path, err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		w.notes = append(w.notes, Note{path, "a socket has no meaning without its process"})
+		w.notes = append(w.notes, layers.Note{Path: path, Reason: "a socket has no meaning without its process"})
 		return nil
 	}
 	e := entryOf(path, &st)

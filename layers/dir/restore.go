@@ -133,7 +133,7 @@ func (x *exporter) allowed(e *layers.Entry, what string, err error) bool {
 type omissions struct {
 	mu    sync.Mutex
 	kinds []string
-	first map[string]Note
+	first map[string]layers.Note
 	more  map[string]int
 }
 
@@ -145,9 +145,9 @@ func (o *omissions) add(path, kind string, err error) {
 		return
 	}
 	if o.first == nil {
-		o.first, o.more = map[string]Note{}, map[string]int{}
+		o.first, o.more = map[string]layers.Note{}, map[string]int{}
 	}
-	n := Note{path, kind}
+	n := layers.Note{Path: path, Reason: kind}
 	if err != nil {
 		n.Reason += ": " + err.Error()
 	}
@@ -155,7 +155,7 @@ func (o *omissions) add(path, kind string, err error) {
 	o.first[kind] = n
 }
 
-func (o *omissions) list() (notes []Note) {
+func (o *omissions) list() (notes []layers.Note) {
 	for _, kind := range o.kinds {
 		n := o.first[kind]
 		if more := o.more[kind]; more > 0 {

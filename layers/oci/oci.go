@@ -51,7 +51,7 @@ const defaultPlatform = "linux/amd64"
 // Import returns the tree of the image at path, which may also be the tar of an
 // image, compressed or not, and stores its contents through pl, for which it
 // waits.
-func Import(ctx context.Context, path string, pl *ingest.Pipeline, opt Options) (layers.Tree, []tarball.Note, error) {
+func Import(ctx context.Context, path string, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
 	tree, notes, err := importImage(ctx, path, pl, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("import image %s: %w", path, errors.Join(err, pl.Wait()))
@@ -59,7 +59,7 @@ func Import(ctx context.Context, path string, pl *ingest.Pipeline, opt Options) 
 	return tree, notes, nil
 }
 
-func importImage(ctx context.Context, path string, pl *ingest.Pipeline, opt Options) (layers.Tree, []tarball.Note, error) {
+func importImage(ctx context.Context, path string, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
 	if opt.Platform == "" {
 		opt.Platform = defaultPlatform
 	}

@@ -37,7 +37,7 @@ func (im *Importer) header(h *tar.Header, name string) (*layers.Entry, error) {
 	switch e.Type {
 	case 0:
 		if h.Typeflag != tar.TypeXGlobalHeader {
-			im.notes = append(im.notes, Note{name, fmt.Sprintf("entries of type %q have no meaning here", h.Typeflag)})
+			im.notes = append(im.notes, layers.Note{Path: name, Reason: fmt.Sprintf("entries of type %q have no meaning here", h.Typeflag)})
 		}
 		return nil, nil
 	case layers.Symlink:
@@ -97,7 +97,7 @@ func (im *Importer) xattrs(h *tar.Header, name string) ([]layers.Xattr, error) {
 		}
 		b, err := parseACL(text)
 		if err != nil {
-			im.notes = append(im.notes, Note{name, fmt.Sprintf("ACL %.300q: %v", text, err)})
+			im.notes = append(im.notes, layers.Note{Path: name, Reason: fmt.Sprintf("ACL %.300q: %v", text, err)})
 			continue
 		}
 		if len(b) > minACL || kind == "default" && len(b) == minACL {

@@ -30,7 +30,7 @@ func hostile(t *testing.T) (string, layers.Tree, *layerstest.Store) {
 	return src, tree, st
 }
 
-func importTar(t testing.TB, st *layerstest.Store, r io.Reader, opt tarball.Options) (layers.Tree, []tarball.Note) {
+func importTar(t testing.TB, st *layerstest.Store, r io.Reader, opt tarball.Options) (layers.Tree, []layers.Note) {
 	t.Helper()
 	tree, notes, err := tarball.Import(t.Context(), r, ingest.New(t.Context(), st, st.Domain()), opt)
 	if err != nil {

@@ -59,18 +59,10 @@ type Options struct {
 	Flatten bool
 }
 
-// A Note says what was left out of a tree, and why.
-type Note struct {
-	Path   string `json:"path"`
-	Reason string `json:"reason"`
-}
-
-func (n Note) String() string { return fmt.Sprintf("%q: %s", n.Path, n.Reason) }
-
 // Import returns the tree of an archive, which may be compressed with gzip,
 // zstd, xz or bzip2, and whose contents it stores through pl, for which it
 // waits.
-func Import(ctx context.Context, r io.Reader, pl *ingest.Pipeline, opt Options) (layers.Tree, []Note, error) {
+func Import(ctx context.Context, r io.Reader, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
 	im := NewImporter(pl, opt)
 	if err := im.Add(ctx, r); err != nil {
 		return nil, nil, errors.Join(err, pl.Wait())
@@ -84,7 +76,7 @@ type Importer struct {
 	opt   Options
 	root  *node
 	layer int // number of archives added
-	notes []Note
+	notes []layers.Note
 }
 
 // NewImporter returns an importer that stores contents through pl.
@@ -120,7 +112,7 @@ func (im *Importer) Add(ctx context.Context, r io.Reader) error {
 }
 
 // Tree waits for the contents to be stored and returns what the archives made.
-func (im *Importer) Tree() (layers.Tree, []Note, error) {
+func (im *Importer) Tree() (layers.Tree, []layers.Note, error) {
 	if err := im.pl.Wait(); err != nil {
 		return nil, nil, err
 	}

@@ -16,7 +16,7 @@
 //   - A file appears under its name whole, or not at all; a disk that guests
 //     write to is durable before it has a name.
 //   - What can not be captured in full is an error; what is left out on
-//     purpose, such as sockets, is reported in a [Note].
+//     purpose, such as sockets, is reported in a [layers.Note].
 //
 // # The one idea
 //
@@ -44,20 +44,6 @@ const (
 // ErrDirty reports a delta disk whose guest did not unmount it. [Replay] makes
 // a clean copy.
 var ErrDirty = ext4.ErrDirty
-
-// A Note tells of something that a capture leaves out, and why.
-type Note struct {
-	Path   string `json:"path"` // in the guest; may be empty
-	Reason string `json:"reason"`
-}
-
-// String returns the note in one line.
-func (n Note) String() string {
-	if n.Path == "" {
-		return n.Reason
-	}
-	return fmt.Sprintf("%q: %s", n.Path, n.Reason)
-}
 
 // A Condition says what may be done with a delta disk.
 type Condition int

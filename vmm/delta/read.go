@@ -16,7 +16,7 @@ import (
 // of changes, with whiteouts and opaque directories, and gives the contents of
 // files to pl, for which it waits. It fails with [ErrDirty] when the disk has
 // to be replayed first. A disk without an upper directory has no changes.
-func Read(ctx context.Context, path string, pl Ingester) (layers.Tree, []Note, error) {
+func Read(ctx context.Context, path string, pl Ingester) (layers.Tree, []layers.Note, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open delta disk: %w", err)
@@ -41,7 +41,7 @@ type walk struct {
 	ctx   context.Context
 	fs    *ext4.FS
 	tree  layers.Tree
-	notes []Note
+	notes []layers.Note
 	files []file
 	first map[uint32]int  // where in tree the first name of an inode is
 	dirs  map[uint32]bool // directories on the way or done
@@ -88,7 +88,7 @@ func (w *walk) lost(n uint32) error {
 		return err
 	}
 	if len(names) > 0 {
-		w.notes = append(w.notes, Note{Reason: fmt.Sprintf(
+		w.notes = append(w.notes, layers.Note{Reason: fmt.Sprintf(
 			"%d files that a repair found without a name stay in lost+found of the delta disk", len(names))})
 	}
 	return nil
@@ -112,14 +112,14 @@ func (w *walk) visit(path string, n uint32) error {
 	}
 	e := layers.Entry{Path: path, Mode: inode.Mode & 0o7777, UID: inode.UID, GID: inode.GID, ModTime: inode.ModTime}
 	if inode.Mode&ext4.TypeMask == ext4.TypeSocket {
-		w.notes = append(w.notes, Note{path, "sockets are not kept: the program that made it makes it anew"})
+		w.notes = append(w.notes, layers.Note{Path: path, Reason: "sockets are not kept: the program that made it makes it anew"})
 		return nil
 	}
 	if err := w.fill(&e, inode); err != nil {
 		return fmt.Errorf("%q: %w", path, err)
 	}
 	if inode.Protected() {
-		w.notes = append(w.notes, Note{path, "kept without its immutable or append-only mark"})
+		w.notes = append(w.notes, layers.Note{Path: path, Reason: "kept without its immutable or append-only mark"})
 	}
 	w.tree = append(w.tree, e)
 	switch e.Type {

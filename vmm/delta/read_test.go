@@ -19,7 +19,7 @@ import (
 )
 
 // readBack reads a disk and compares the tree with what the kernel told.
-func readBack(t *testing.T, path string, want layers.Tree) (layers.Tree, []Note) {
+func readBack(t *testing.T, path string, want layers.Tree) (layers.Tree, []layers.Note) {
 	t.Helper()
 	got, notes, err := Read(t.Context(), path, &sums{})
 	if err != nil {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+
+	"satchel/layers"
 )
 
 // Replay returns the path of a clean disk with the contents of the one at
 // path: of the disk itself if it is clean or fresh, and else of what [Repair]
 // makes of it.
-func Replay(ctx context.Context, path string) (string, []Note, error) {
+func Replay(ctx context.Context, path string) (string, []layers.Note, error) {
 	st, err := State(path)
 	switch {
 	case err != nil:
@@ -27,13 +29,13 @@ func Replay(ctx context.Context, path string) (string, []Note, error) {
 // Repair makes a clean copy of the disk at path, whatever its condition, and
 // returns its path. In the copy it replays the journal and mends what is safe
 // to mend (e2fsck -p). Only if that is refused, it starts over with a second
-// copy and mends whatever it can (e2fsck -y), and says in a [Note] what was
+// copy and mends whatever it can (e2fsck -y), and says in a [layers.Note] what was
 // done. It is also for a disk that claims to be clean, and turns out to be
 // damaged when it is read.
 //
 // The copy is named path with ".replayed" appended; an older one is replaced,
 // since it may not have survived a power cut. The original is never written to.
-func Repair(ctx context.Context, path string) (string, []Note, error) {
+func Repair(ctx context.Context, path string) (string, []layers.Note, error) {
 	e2fsck, err := findTool("e2fsck")
 	if err != nil {
 		return "", nil, err
@@ -51,7 +53,7 @@ func Repair(ctx context.Context, path string) (string, []Note, error) {
 }
 
 // repair makes tmp a clean copy of the disk at path.
-func repair(ctx context.Context, e2fsck, path, tmp string) ([]Note, error) {
+func repair(ctx context.Context, e2fsck, path, tmp string) ([]layers.Note, error) {
 	if err := clone(ctx, path, tmp); err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func repair(ctx context.Context, e2fsck, path, tmp string) ([]Note, error) {
 	if second != "" {
 		return nil, fmt.Errorf("e2fsck can not repair it%s", detail(second))
 	}
-	return []Note{{Reason: "the file system was damaged and repaired as far as possible" + detail(first)}}, nil
+	return []layers.Note{{Reason: "the file system was damaged and repaired as far as possible" + detail(first)}}, nil
 }
 
 // fsckCorrected are the bits of e2fsck's exit code that say it mended what it

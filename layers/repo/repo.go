@@ -95,28 +95,51 @@ type Commit struct {
 // given, force one. When a head has moved, nothing is changed and the error is
 // [store.ErrMoved].
 func (r *Repo) Commit(ctx context.Context, w store.Writer, commits ...Commit) ([]store.ID, error) {
-	ids := make([]store.ID, len(commits))
-	var moves []store.Move
+	staged, err := r.Stage(ctx, w, commits...)
+	if err != nil {
+		return nil, err
+	}
+	return staged.Versions, staged.Move(ctx)
+}
+
+// Staged is a commit whose versions are durable, while no head names them yet.
+// The writer that it went through stays open until the heads have moved.
+type Staged struct {
+	Versions []store.ID // in the order of the commits
+	moves    []store.Move
+	heads    store.Heads
+}
+
+// Stage does the first half of [Repo.Commit]: all but moving the heads. It is
+// for who has to note down what the heads will be before they are.
+func (r *Repo) Stage(ctx context.Context, w store.Writer, commits ...Commit) (*Staged, error) {
+	s := &Staged{Versions: make([]store.ID, len(commits)), heads: r.st.Heads()}
 	for i, c := range commits {
 		v, err := r.stage(ctx, w, c)
 		if err != nil {
 			return nil, fmt.Errorf("commit layer %q: %w", c.Head.Name, err)
 		}
-		ids[i] = v
+		s.Versions[i] = v
 		if v != c.Head.Version {
-			moves = append(moves, store.Move{Layer: c.Head.Layer, From: c.Head.Version, To: v})
+			s.moves = append(s.moves, store.Move{Layer: c.Head.Layer, From: c.Head.Version, To: v})
 		}
 	}
 	if err := w.Flush(ctx); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	if len(moves) == 0 {
-		return ids, nil
+	return s, nil
+}
+
+// Move moves all heads at once. When one has moved meanwhile, nothing is
+// changed and the error is [store.ErrMoved].
+func (s *Staged) Move(ctx context.Context) error {
+	if len(s.moves) == 0 {
+		return nil
 	}
-	if err := r.st.Heads().CompareAndSwap(ctx, moves...); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
+	if err := s.heads.CompareAndSwap(ctx, s.moves...); err != nil {
+		return fmt.Errorf("commit: %w", err)
 	}
-	return ids, nil
+	return nil
 }
 
 // stage writes the version that c asks for, or returns the head's if it would

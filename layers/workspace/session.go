@@ -50,7 +50,8 @@ type Session struct {
 	// Composed are the versions of which the guest's file tree is made, lowest
 	// first. What is on the delta disk are changes to just these.
 	Composed []Pin `json:"composed"`
-	// Captured are the versions that hold what the session wrote so far.
+	// Captured are the versions that captures of this session made, or were
+	// about to make.
 	Captured []Pin `json:"captured"`
 }
 

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"satchel/layers"
 	"satchel/layers/compose"
 	"satchel/layers/decompose"
 	"satchel/layers/ingest"
-	"satchel/layers/repo"
 	"satchel/layers/treefs"
 	"satchel/layers/workspace"
 	"satchel/store"
@@ -60,23 +58,43 @@ func (h *Host) recover(ctx context.Context, name string) (*Captured, error) {
 // settle captures the delta disk of a session that has ended, and then removes
 // it and the record. When it fails both stay, so that it can be done again.
 func (h *Host) settle(ctx context.Context, name string, rec *workspace.Session, s *stack) (*Captured, error) {
-	image, err := h.clean(ctx, rec.Delta)
+	got, files, err := h.commitDisk(ctx, name, rec, s)
 	if err != nil {
 		return nil, h.kept(name, rec, err)
 	}
-	got := Captured{Workspace: name}
-	if image != "" {
-		if got, err = h.commit(ctx, name, rec, s, image); err != nil {
-			return nil, h.kept(name, rec, err)
-		}
-	}
-	for _, file := range []string{rec.Delta, image} {
-		if err := os.Remove(file); file != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, file := range files {
+		if err := remove(file); err != nil {
 			return &got, fmt.Errorf("remove the captured delta disk: %w", err)
 		}
 	}
 	return &got, h.Workspaces.ClearSession(name)
 }
+
+// commitDisk commits what is on a session's delta disk, in whatever condition
+// it is, and returns the files that are of no more use then.
+func (h *Host) commitDisk(ctx context.Context, name string, rec *workspace.Session, s *stack) (got Captured, files []string, err error) {
+	got.Workspace = name
+	image, notes, err := h.clean(ctx, rec.Delta)
+	if err == nil && image == "" {
+		return got, []string{rec.Delta}, nil
+	}
+	if err == nil {
+		got, err = h.commit(ctx, name, rec, s, image)
+	}
+	if errors.Is(err, errDisk) && errors.Is(err, store.ErrCorrupt) && (image == "" || image == rec.Delta) {
+		h.note("%v: repairing a copy of it", err)
+		if image, notes, err = delta.Repair(ctx, rec.Delta); err == nil {
+			got, err = h.commit(ctx, name, rec, s, image)
+		}
+	}
+	for _, n := range notes {
+		got.Notes = append(got.Notes, "the delta disk: "+n.Reason)
+	}
+	return got, []string{rec.Delta, image}, err
+}
+
+// errDisk reports that it was the delta disk that could not be read.
+var errDisk = errors.New("read the delta disk")
 
 func (h *Host) kept(name string, rec *workspace.Session, err error) error {
 	return fmt.Errorf("capture workspace %s: %w\nnothing is lost: the session's changes are still in %s; try again with: satchel capture %s", name, err, rec.Delta, name)
@@ -84,23 +102,19 @@ func (h *Host) kept(name string, rec *workspace.Session, err error) error {
 
 // clean returns the file to capture a delta disk from: itself when it was
 // unmounted cleanly, a replayed copy when not, "" when nothing was written.
-func (h *Host) clean(ctx context.Context, path string) (string, error) {
+func (h *Host) clean(ctx context.Context, path string) (string, []layers.Note, error) {
 	state, err := delta.State(path)
 	if err != nil {
-		return "", err
+		return "", nil, fmt.Errorf("%w: %w", errDisk, err)
 	}
 	switch state.Condition {
 	case delta.Absent, delta.Fresh:
-		return "", nil
+		return "", nil, nil
 	case delta.Clean:
-		return path, nil
+		return path, nil, nil
 	default:
 		h.note("the delta disk was not unmounted: replaying its journal on a copy")
-		replayed, notes, err := delta.Replay(ctx, path)
-		for _, n := range notes {
-			h.note("replaying %s: %s", path, n.Reason)
-		}
-		return replayed, err
+		return delta.Replay(ctx, path)
 	}
 }
 
@@ -113,52 +127,36 @@ func (h *Host) commit(ctx context.Context, name string, rec *workspace.Session, 
 		return Captured{}, err
 	}
 	defer w.Close()
-	out, notes, err := h.sort(ctx, w, s, image, "")
+	onto, err := h.found(ctx, rec, s)
 	if err != nil {
 		return Captured{}, err
 	}
-	got := Captured{Workspace: name, Decisions: out.Decisions, Notes: notes}
-	var commits []repo.Commit
-	for _, v := range rec.Composed {
-		result, changed := out.Layers[v.Kind]
-		if !changed {
-			continue
-		}
-		head, err := h.Store.Heads().Head(ctx, v.Layer)
-		if err != nil {
-			return Captured{}, err
-		}
-		if head.Version != v.Version && head.Version != captured(rec, v.Layer) {
-			return Captured{}, fmt.Errorf("layer %s: %w: the session began at %s, the head is %s", v.Name, store.ErrMoved, v.Version.Short(), head.Version.Short())
-		}
-		commits = append(commits, repo.Commit{Head: head, Kind: v.Kind, Tree: result.Tree, Base: result.Base, Message: "captured from " + name})
-	}
-	ids, err := h.Repo.Commit(ctx, w, commits...)
+	out, notes, err := h.sort(ctx, w, onto.stack, image, "")
 	if err != nil {
 		return Captured{}, err
 	}
-	rec.Captured = nil
+	commits := onto.commits(out, "captured from "+name)
+	staged, err := h.Repo.Stage(ctx, w, commits...)
+	if err != nil {
+		return Captured{}, err
+	}
+	got := Captured{Workspace: name, Decisions: out.Decisions, Notes: append(notes, onto.notes...)}
 	for i, c := range commits {
-		rec.Captured = append(rec.Captured, workspace.Pin{Kind: c.Kind, Layer: c.Head.Layer, Name: c.Head.Name, Version: ids[i]})
-		if ids[i] != c.Head.Version {
-			got.Layers = append(got.Layers, CapturedLayer{c.Kind, c.Head.Name, ids[i], countKind(out.Decisions, c.Kind)})
+		if id := staged.Versions[i]; id != c.Head.Version {
+			rec.Captured = append(rec.Captured, workspace.Pin{Kind: c.Kind, Layer: c.Head.Layer, Name: c.Head.Name, Version: id})
+			got.Layers = append(got.Layers, CapturedLayer{c.Kind, c.Head.Name, id, countKind(out.Decisions, c.Kind)})
 		}
+	}
+	// The record names the versions before the heads do. Whoever captures again
+	// after a crash in between then knows them for this session's own.
+	if err := h.Workspaces.SaveSession(name, *rec); err != nil {
+		return Captured{}, err
+	}
+	if err := staged.Move(ctx); err != nil {
+		return Captured{}, err
 	}
 	got.Seconds = time.Since(begun).Seconds()
-	if err := h.saveDecisions(name, out.Decisions); err != nil {
-		return got, err
-	}
-	return got, h.Workspaces.SaveSession(name, *rec)
-}
-
-// captured is the version of a layer that a session's last capture made.
-func captured(rec *workspace.Session, layer store.LayerID) store.ID {
-	for _, pin := range rec.Captured {
-		if pin.Layer == layer {
-			return pin.Version
-		}
-	}
-	return store.ID{}
+	return got, h.saveDecisions(name, out.Decisions)
 }
 
 func countKind(decisions []decompose.Decision, kind layers.Kind) (n int) {
@@ -176,7 +174,7 @@ func (h *Host) sort(ctx context.Context, w store.Writer, s *stack, image string,
 	pl := ingest.New(ctx, w, h.Store.Domain())
 	upper, left, err := delta.Read(ctx, image, pl)
 	if err = errors.Join(err, pl.Wait()); err != nil {
-		return decompose.Output{}, nil, fmt.Errorf("read the delta disk: %w", err)
+		return decompose.Output{}, nil, fmt.Errorf("%w: %w", errDisk, err)
 	}
 	if err := w.Flush(ctx); err != nil {
 		return decompose.Output{}, nil, err

@@ -5,5 +5,5 @@ import "github.com/spf13/cobra"
 func newLayer(a *app) *cobra.Command {
 	return group("layer", "Import, look at, export and roll back layers",
 		newLayerImport(a), newLayerLs(a), newLayerShow(a), newLayerLog(a), newLayerDiff(a),
-		newLayerExport(a), newLayerRollback(a), newLayerMount(a))
+		newLayerExport(a), newLayerRm(a), newLayerRollback(a), newLayerMount(a))
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"satchel/layers"
 	"satchel/layers/dir"
 	"satchel/layers/tarball"
+	"satchel/store"
 )
 
 func newLayerExport(a *app) *cobra.Command {
@@ -35,7 +37,9 @@ what could not be set.`,
 				if err != nil {
 					return err
 				}
-				notes, err := a.exportTree(c.Context(), h, tree, argv[1])
+				m := &meter{Getter: h.store, bar: a.progress("export", true), total: treeBytes(tree)}
+				notes, err := exportTree(c.Context(), m, tree, argv[1], a.stdout)
+				m.bar.done()
 				if err != nil {
 					return fmt.Errorf("export to %s: %w", argv[1], err)
 				}
@@ -48,24 +52,56 @@ what could not be set.`,
 	}
 }
 
-func (a *app) exportTree(ctx context.Context, h *home, tree layers.Tree, dest string) ([]string, error) {
+func exportTree(ctx context.Context, g store.Getter, tree layers.Tree, dest string, stdout io.Writer) ([]string, error) {
 	switch {
 	case dest == "-":
-		return nil, tarball.Export(ctx, tree, h.store, a.stdout)
+		return nil, tarball.Export(ctx, tree, g, stdout)
 	case strings.HasSuffix(dest, ".tar"), strings.HasSuffix(dest, ".tar.zst"):
 		return nil, writeFile(dest, func(f io.Writer) error {
 			if !strings.HasSuffix(dest, ".zst") {
-				return tarball.Export(ctx, tree, h.store, f)
+				return tarball.Export(ctx, tree, g, f)
 			}
 			z, err := zstd.NewWriter(f)
 			if err != nil {
 				return err
 			}
-			return errors.Join(tarball.Export(ctx, tree, h.store, z), z.Close())
+			return errors.Join(tarball.Export(ctx, tree, g, z), z.Close())
 		})
 	}
-	notes, err := dir.Export(ctx, tree, h.store, dest, dir.ExportOptions{})
+	notes, err := dir.Export(ctx, tree, g, dest, dir.ExportOptions{})
 	return lines(notes), err
+}
+
+// A meter shows how much of a tree has been read.
+type meter struct {
+	store.Getter
+	bar   *progress
+	total int64
+
+	mu   sync.Mutex
+	read int64
+}
+
+// Get reads a chunk and counts it.
+func (m *meter) Get(ctx context.Context, id store.ID) ([]byte, error) {
+	b, err := m.Getter.Get(ctx, id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.read += int64(len(b))
+	m.bar.set(m.read, m.total)
+	return b, err
+}
+
+// treeBytes is how many bytes of chunks the files of a tree are made of.
+func treeBytes(t layers.Tree) (n int64) {
+	for i := range t {
+		for _, x := range t[i].Extents {
+			if !x.ID.IsZero() {
+				n += x.Len
+			}
+		}
+	}
+	return n
 }
 
 // writeFile makes a file that is either whole or not there.

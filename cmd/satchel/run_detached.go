@@ -33,16 +33,17 @@ func (a *app) runDetached(c *cobra.Command, name string) error {
 	}
 	gone := make(chan error, 1)
 	go func() { gone <- child.Wait() }()
-	status, err := awaitReady(c.Context(), home, name, gone)
+	said := &relay{to: a.stderr, log: log}
+	status, err := awaitReady(c.Context(), home, name, gone, said.copy)
 	if err != nil {
-		if errors.Is(err, context.Canceled) {
+		if c.Context().Err() != nil {
 			child.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended already
 			return err
 		}
-		return childError(err, log)
+		return said.failure(err)
 	}
 	return a.print(ran{Status: status}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is up after %.1f s (%s)\n", name, status.Boot.ReadySeconds, accelerator(status))
+		fmt.Fprintf(w, "%s is up after %.1f s; satchel exec %s -- COMMAND runs commands in it\n", name, status.Boot.ReadySeconds, name)
 	})
 }
 
@@ -71,8 +72,9 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 	return child, log, child.Start()
 }
 
-// awaitReady asks the session until its guest is up or its process has ended.
-func awaitReady(ctx context.Context, home, name string, gone <-chan error) (session.Status, error) {
+// awaitReady asks the session until its guest is up or its process has ended,
+// and calls meanwhile again and again.
+func awaitReady(ctx context.Context, home, name string, gone <-chan error, meanwhile func()) (session.Status, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -83,6 +85,7 @@ func awaitReady(ctx context.Context, home, name string, gone <-chan error) (sess
 			return session.Status{}, ctx.Err()
 		case <-tick.C:
 		}
+		meanwhile()
 		client, err := session.Dial(ctx, home, name)
 		if err != nil {
 			continue // not listening yet
@@ -93,11 +96,37 @@ func awaitReady(ctx context.Context, home, name string, gone <-chan error) (sess
 	}
 }
 
-// childError is what the supervising process wrote, which says why it ended.
-func childError(err error, log string) error {
-	text, readErr := os.ReadFile(log)
-	if readErr != nil || len(text) == 0 {
+// A relay passes on what the supervising process says, line by line, but for
+// its last word, which is why it failed.
+type relay struct {
+	to   io.Writer
+	log  string
+	done int
+}
+
+// lastWord begins the line that tells why a satchel process failed.
+const lastWord = "satchel: "
+
+func (r *relay) copy() {
+	text, err := os.ReadFile(r.log)
+	if err != nil || len(text) <= r.done {
+		return
+	}
+	for line := range strings.Lines(string(text[r.done:])) {
+		if !strings.HasSuffix(line, "\n") || strings.HasPrefix(line, lastWord) {
+			return
+		}
+		fmt.Fprint(r.to, line)
+		r.done += len(line)
+	}
+}
+
+// failure is the process's last word, or else err.
+func (r *relay) failure(err error) error {
+	r.copy()
+	text, readErr := os.ReadFile(r.log)
+	if readErr != nil || len(text) <= r.done {
 		return err
 	}
-	return errors.New(strings.TrimPrefix(strings.TrimSpace(string(text)), "satchel: "))
+	return errors.New(strings.TrimPrefix(strings.TrimSpace(string(text[r.done:])), lastWord))
 }

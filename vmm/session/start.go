@@ -160,7 +160,7 @@ func (s *Session) prepareBoot(ctx context.Context, accel qemu.Accel) (string, er
 	if err := os.WriteFile(filepath.Join(s.dir, kernelFile), kernel, 0o600); err != nil {
 		return "", err
 	}
-	opt := initramfs.CommandLineOptions{Emulated: accel.Name != qemu.KVM, Ldconfig: s.stack.stacked()}
+	opt := initramfs.CommandLineOptions{Emulated: accel.Name != qemu.KVM, Screen: true, Ldconfig: s.stack.stacked()}
 	if opt.Emulated {
 		opt.Mask = initramfs.SlowUnits
 	}
@@ -221,7 +221,9 @@ func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, cmdline st
 }
 
 func display(kind, vnc string) qemu.Display {
-	d := qemu.Display{Kind: qemu.DisplayKind(cmp.Or(kind, string(qemu.None)))}
+	// A screen is always there, so that it can be looked at; this one shows text
+	// to guests without a driver for it.
+	d := qemu.Display{Kind: qemu.DisplayKind(cmp.Or(kind, string(qemu.None))), Device: "virtio-vga"}
 	if d.Kind == qemu.VNC {
 		d.VNC = vnc
 	}

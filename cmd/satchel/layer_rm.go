@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"satchel/store"
+)
+
+func newLayerRm(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove a layer with all its versions",
+		Long: `Removes a layer and its history. A layer that a workspace is made of is not
+removed. satchel store gc then frees the room that no other layer needs.`,
+		Example:           `  satchel layer rm debian-11`,
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeLayers,
+		RunE: func(c *cobra.Command, argv []string) error {
+			return a.with(func(h *home) error {
+				head, err := h.store.Heads().Lookup(c.Context(), argv[0])
+				if err != nil {
+					return fmt.Errorf("layer %s: %w", argv[0], err)
+				}
+				if err := h.unstacked(head); err != nil {
+					return err
+				}
+				return h.store.Heads().Remove(c.Context(), head.Layer, head.Version)
+			})
+		},
+	}
+}
+
+// unstacked refuses to take a layer out of a workspace.
+func (h *home) unstacked(head store.Head) error {
+	names, err := h.workspaces.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		def, err := h.workspaces.Load(name)
+		if err != nil {
+			return err
+		}
+		for _, l := range def.Stack() {
+			if l.ID == head.Layer {
+				return fmt.Errorf("layer %s is part of workspace %s (satchel workspace rm %s, or satchel workspace set, first)", head.Name, name, name)
+			}
+		}
+	}
+	return nil
+}

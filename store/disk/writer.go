@@ -146,13 +146,16 @@ func (w *writer) count(ids []store.ID, present []bool, left *gathering) {
 }
 
 // keep adds what is left of a batch to the rest, and hands that over when it
-// is enough for a frame.
+// is enough for a frame, or when both together are too many chunks for one.
 func (w *writer) keep(g *gathering) (full *gathering) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.rest.chunks)+len(g.chunks) > pack.MaxFrameChunks {
+		full, w.rest = w.rest, newGathering()
+	}
 	w.rest.data = append(w.rest.data, g.data...)
 	w.rest.chunks = append(w.rest.chunks, g.chunks...)
-	if w.rest.holds(pack.FrameTarget) {
+	if full == nil && w.rest.holds(pack.FrameTarget) {
 		full, w.rest = w.rest, newGathering()
 	}
 	return full

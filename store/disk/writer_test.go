@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"satchel/store"
+	"satchel/store/pack"
 	"satchel/store/index"
 )
 
@@ -238,4 +240,24 @@ func TestPlacesAreBounded(t *testing.T) {
 	if _, ok := p.get(store.ID{}); ok {
 		t.Error("a forgotten place is found")
 	}
+}
+
+// TestTinyChunksKeepTheLimitOfFrames puts batches of the smallest chunks in
+// which one of each is present: what is left of two batches together is more
+// than a frame may hold.
+func TestTinyChunksKeepTheLimitOfFrames(t *testing.T) {
+	s := newTestStore(t)
+	known := []byte("known")
+	put(t, s, known)
+	var chunks [][]byte
+	for i := range 3 * pack.MaxFrameChunks {
+		b := known
+		if i%pack.MaxFrameChunks != 0 {
+			b = fmt.Appendf(nil, "%d", i)
+		}
+		chunks = append(chunks, b)
+	}
+	ids := put(t, s, chunks...)
+	wantChunks(t, s, ids, chunks)
+	wantWhole(t, s)
 }

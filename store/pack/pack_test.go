@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -333,4 +334,16 @@ func FuzzDecodeFrame(f *testing.F) {
 			t.Errorf("frame decodes to %d bytes: more than the limit", len(c.Data))
 		}
 	})
+}
+
+func TestWriterRefusesFramesThatNobodyReads(t *testing.T) {
+	w, err := NewWriter(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, MaxFrameChunks + 1} {
+		if _, err := w.Append([]byte("frame"), make([]Chunk, n)); err == nil {
+			t.Errorf("a frame of %d chunks is taken", n)
+		}
+	}
 }

@@ -44,7 +44,7 @@ func (p *Writer) Chunks() int { return p.chunks }
 // returns where it lies.
 func (p *Writer) Append(frame []byte, chunks []Chunk) (Frame, error) {
 	f := Frame{Offset: p.size, Len: len(frame), Chunks: chunks}
-	if len(chunks) == 0 || len(chunks) > MaxFrameChunks {
+	if p.err == nil && (len(chunks) == 0 || len(chunks) > MaxFrameChunks) {
 		return Frame{}, fmt.Errorf("append frame of %d chunks: want 1 to %d", len(chunks), MaxFrameChunks)
 	}
 	if p.err == nil && (p.chunks+len(chunks) > MaxChunks || p.size+int64(len(frame)) > MaxSize/2) {

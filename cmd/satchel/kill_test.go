@@ -16,35 +16,14 @@ import (
 )
 
 // satchelCommand is the command line of a satchel process that can be killed.
-func satchelCommand(t *testing.T, home string, argv ...string) *exec.Cmd {
-	t.Helper()
-	exe, err := exec.LookPath("satchel") // put into PATH by testscript.Main
-	if err != nil {
-		exe = buildSatchel(t)
-	}
-	return exec.Command(exe, append([]string{"--home", home}, argv...)...)
-}
-
-var built string
-
-func buildSatchel(t *testing.T) string {
-	t.Helper()
-	if built == "" {
-		dir, err := os.MkdirTemp("", "satchel-test-*")
-		if err != nil {
-			t.Fatal(err)
-		}
-		built = filepath.Join(dir, "satchel")
-		if out, err := exec.Command("go", "build", "-o", built, "satchel/cmd/satchel").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	return built
+// [testscript.Main] has put this very build into PATH.
+func satchelCommand(home string, argv ...string) *exec.Cmd {
+	return exec.Command("satchel", append([]string{"--home", home}, argv...)...)
 }
 
 func satchel(t *testing.T, home string, argv ...string) []byte {
 	t.Helper()
-	cmd := satchelCommand(t, home, argv...)
+	cmd := satchelCommand(home, argv...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -57,7 +36,7 @@ func satchel(t *testing.T, home string, argv ...string) []byte {
 // killAfter starts the command and kills it, unless it has ended by then.
 func killAfter(t *testing.T, after time.Duration, home string, argv ...string) (killed bool) {
 	t.Helper()
-	cmd := satchelCommand(t, home, argv...)
+	cmd := satchelCommand(home, argv...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +88,7 @@ func TestKilledImport(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	home, old, changed := t.TempDir(), t.TempDir(), t.TempDir()
 	writeTree(t, old, 1, 40)
 	writeTree(t, changed, 2, 120)
@@ -153,6 +133,7 @@ func TestKilledCapture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	if _, err := exec.LookPath("mke2fs"); err != nil {
 		t.Skip("mke2fs is not here: apt-get install e2fsprogs")
 	}
@@ -172,12 +153,14 @@ func TestKilledCapture(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", argv, err, out)
 		}
 	}
+	prepared := t.TempDir()
+	satchel(t, prepared, "layer", "import", "--kind", "os", "base", base)
+	satchel(t, prepared, "workspace", "create", "ana", "--os", "base")
+	c := capturing{prepared, image, filepath.Join(upper, "upper/home/ana")}
+	whole := c.capture(t)
 	kills := 0
-	begun := time.Now()
-	captureAll(t, base, upper, image, 0)
-	whole := time.Since(begun)
 	for range 20 {
-		if captureAll(t, base, upper, image, time.Duration(rand.Int64N(int64(whole)))) {
+		if c.killedCapture(t, time.Duration(rand.Int64N(int64(whole)))) {
 			kills++
 		}
 	}
@@ -187,28 +170,50 @@ func TestKilledCapture(t *testing.T) {
 	}
 }
 
-// captureAll lays a home out as after a session, and captures it: killed first
-// after that time if it is not zero, and then to the end.
-func captureAll(t *testing.T, base, upper, image string, after time.Duration) (killed bool) {
+// capturing is what captures are made of in a test: a home with the workspace
+// ana, her delta disk, and what is in her home directory there.
+type capturing struct{ prepared, image, files string }
+
+// home returns a new home as a session leaves it that was cut off.
+func (c *capturing) home(t *testing.T) string {
 	t.Helper()
-	home := t.TempDir()
-	satchel(t, home, "layer", "import", "--kind", "os", "base", base)
-	satchel(t, home, "workspace", "create", "ana", "--os", "base")
-	leaveSession(t, home, image)
-	if after > 0 {
-		killed = killAfter(t, after, home, "capture", "ana")
-		data, _ := headOf(t, home, "ana/data")
-		system, _ := headOf(t, home, "ana/system")
-		if data.Version.IsZero() != system.Version.IsZero() {
-			t.Errorf("after the kill, data is at %v but system at %v", data.Version, system.Version)
-		}
-		satchel(t, home, "store", "verify")
+	home := filepath.Join(t.TempDir(), "home")
+	if out, err := exec.Command("cp", "-r", c.prepared, home).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
+	leaveSession(t, home, c.image)
+	return home
+}
+
+// capture returns how long it takes.
+func (c *capturing) capture(t *testing.T) time.Duration {
+	t.Helper()
+	home := c.home(t)
+	begun := time.Now()
+	satchel(t, home, "capture", "ana")
+	return time.Since(begun)
+}
+
+// killedCapture kills a capture after some time and then does it again.
+func (c *capturing) killedCapture(t *testing.T, after time.Duration) (killed bool) {
+	t.Helper()
+	home := c.home(t)
+	killed = killAfter(t, after, home, "capture", "ana")
+	data, _ := headOf(t, home, "ana/data")
+	system, _ := headOf(t, home, "ana/system")
+	if data.Version.IsZero() != system.Version.IsZero() {
+		t.Errorf("after the kill, data is at %v but system at %v", data.Version, system.Version)
+	}
+	satchel(t, home, "store", "verify")
 	satchel(t, home, "capture", "ana", "--json")
 	satchel(t, home, "store", "verify")
+	again, _ := headOf(t, home, "ana/data")
+	if !data.Version.IsZero() && again.Version != data.Version {
+		t.Errorf("capturing again made version %v of %v", again.Version, data.Version)
+	}
 	out := filepath.Join(t.TempDir(), "out")
 	satchel(t, home, "layer", "export", "ana/data", out)
-	sameTree(t, filepath.Join(upper, "upper/home/ana"), filepath.Join(out, "home/ana"))
+	sameTree(t, c.files, filepath.Join(out, "home/ana"))
 	return killed
 }
 

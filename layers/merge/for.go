@@ -13,15 +13,11 @@ var registries = []struct {
 	driver  Driver
 }{
 	{"var/lib/dpkg/status", status},
-	{"var/lib/dpkg/status-old", status},
 	{"var/lib/dpkg/available", status},
-	{"var/lib/dpkg/available-old", status},
 	{"var/lib/apt/extended_states", extendedStates},
 	{"var/lib/dpkg/arch", lineSet},
 	{"var/lib/dpkg/diversions", diversions},
-	{"var/lib/dpkg/diversions-old", diversions},
 	{"var/lib/dpkg/statoverride", statoverride},
-	{"var/lib/dpkg/statoverride-old", statoverride},
 	{"var/lib/dpkg/triggers/Lock", nil},
 	{"var/lib/dpkg/triggers/Unincorp", unincorp},
 	{"var/lib/dpkg/triggers/*", lineSet},
@@ -29,7 +25,6 @@ var registries = []struct {
 	{"var/lib/ucf/registry", ucf},
 	{"var/lib/ucf/hashfile", ucf},
 	{"var/cache/debconf/*.dat", debconf},
-	{"var/cache/debconf/*.dat-old", debconf},
 	{"etc/passwd", passwd},
 	{"etc/passwd-", passwd},
 	{"etc/group", group},

@@ -12,15 +12,21 @@ import (
 )
 
 func newStoreVerify(a *app) *cobra.Command {
-	var rebuild bool
+	var rebuild, forget bool
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Read every byte of the store and check it",
 		Long: `Reads every pack, checks every chunk against its ID, and checks that every
 version of every layer has all its chunks. Names each damaged or missing chunk
-and exits with status 5 if there is any.`,
+and exits with status 5 if there is any.
+
+With --forget-damaged, chunks found damaged count as absent from then on, so
+that importing the same data again, or whatever else brings them, stores good
+copies. What is whole in the packs they lie in is copied to new ones, and the
+damaged packs are removed.`,
 		Example: `  satchel store verify
-  satchel store verify --rebuild-index   # after damage to index.db`,
+  satchel store verify --rebuild-index   # after damage to index.db
+  satchel store verify --forget-damaged  # then import the data again`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(h *home) error {
@@ -36,12 +42,19 @@ and exits with status 5 if there is any.`,
 				if err != nil {
 					return err
 				}
+				if forget && len(result.Damaged)+len(result.Torn) > 0 {
+					if err := h.store.Forget(c.Context(), result); err != nil {
+						return err
+					}
+					a.note("%d damaged chunks forgotten: import their data again", len(result.Damaged))
+				}
 				err = a.print(result, func(w io.Writer) { writeVerified(w, result) })
 				return errors.Join(err, result.Err())
 			})
 		},
 	}
 	c.Flags().BoolVar(&rebuild, "rebuild-index", false, "first make the index anew from the packs")
+	c.Flags().BoolVar(&forget, "forget-damaged", false, "let chunks found damaged be stored anew")
 	return c
 }
 

@@ -100,27 +100,34 @@ func (s *Store) repack(ctx context.Context, sources []index.Use, res *GCResult) 
 
 // copy copies the live chunks of one pack, frame by frame.
 func (r *repacker) copy(ctx context.Context, name string) error {
+	var found []suspect
 	frames, err := r.store.readDirectory(name)
-	if isCorrupt(err) || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil // scrub tells of it
-	} else if err != nil {
+	case isCorrupt(err):
+		found, err = r.store.fromIndex(ctx, name)
+	default:
+		found = fromDirectory(name, frames)
+	}
+	if err != nil {
 		return err
 	}
 	r.res.Repacked++
 	r.from = append(r.from, name)
-	for _, f := range frames {
+	for _, f := range found {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := r.copyFrame(ctx, name, f); err != nil {
+		if err := r.copyFrame(ctx, f.chunks); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *repacker) copyFrame(ctx context.Context, name string, f pack.Frame) error {
-	placed := placesOf(name, f)
+// copyFrame copies the chunks of one frame that still lie there.
+func (r *repacker) copyFrame(ctx context.Context, placed []index.Placed) error {
 	ids := make([]store.ID, len(placed))
 	for i, p := range placed {
 		ids[i] = p.ID

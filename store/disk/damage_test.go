@@ -132,38 +132,6 @@ func TestTruncatedPack(t *testing.T) {
 	wantChunks(t, s, ids, chunks)
 }
 
-func TestHealAfterForget(t *testing.T) {
-	s := newTestStore(t)
-	chunks := randomChunks(seeded(12), 10, 16<<10)
-	ids := put(t, s, chunks...)
-	packs, err := s.packFiles()
-	if err != nil {
-		t.Fatal(err)
-	}
-	flip(t, s.packPath(packs[0].name), packs[0].size/3, 0)
-	res, err := s.Verify(t.Context(), toyWalk(s), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(res.Damaged) == 0 {
-		t.Fatal("scrub found nothing damaged")
-	}
-	if err := s.Forget(t.Context(), res.Damaged); err != nil {
-		t.Fatal(err)
-	}
-	var lost []store.ID
-	for _, d := range res.Damaged {
-		lost = append(lost, d.ID)
-	}
-	wantHas(t, s, false, lost...)
-	put(t, s, chunks...)
-	fresh, err := Open(s.Dir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantChunks(t, fresh, ids, chunks)
-}
-
 // TestDamagedIndex damages the index in every page. Whatever is asked then
 // either succeeds with the right answer or fails with ErrCorrupt, and a
 // rebuilding mends all.

@@ -12,7 +12,7 @@ import (
 	"satchel/store/pack"
 )
 
-// A suspect is a frame to scrub, with the chunks that should be in it.
+// A suspect is a frame to read, with the chunks that should be in it.
 type suspect struct {
 	offset int64
 	len    int
@@ -29,8 +29,8 @@ func fromDirectory(name string, frames []pack.Frame) []suspect {
 }
 
 // fromIndex returns the frames of a pack as far as the index knows them.
-func (v *scrub) fromIndex(ctx context.Context, name string) ([]suspect, error) {
-	placed, err := v.store.index.In(ctx, name)
+func (s *Store) fromIndex(ctx context.Context, name string) ([]suspect, error) {
+	placed, err := s.index.In(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (v *scrub) pack(ctx context.Context, u index.Use) error {
 	frames, err := pack.ReadDirectory(f, info.Size())
 	if isCorrupt(err) {
 		v.torn(u.Name, "%v", err)
-		suspects, err = v.fromIndex(ctx, u.Name)
+		suspects, err = v.store.fromIndex(ctx, u.Name)
 	} else {
 		suspects = fromDirectory(u.Name, frames)
 	}
@@ -194,16 +194,4 @@ func (v *scrub) frames(ctx context.Context, f *os.File, u index.Use, suspects []
 		return v.strays(ctx, u, suspects)
 	}
 	return nil
-}
-
-// Forget takes damaged chunks that a scrub has found out of the index, so that
-// they count as absent and are stored anew when they are put again. Their
-// bytes stay in the packs until gc removes those.
-func (s *Store) Forget(ctx context.Context, damaged []Damage) error {
-	bad := make([]index.Placed, len(damaged))
-	for i, d := range damaged {
-		bad[i] = index.Placed{ID: d.ID, Location: d.location}
-		s.reader.places.forget(d.ID)
-	}
-	return s.index.Forget(ctx, bad)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"satchel/store"
-	"satchel/store/pack"
 	"satchel/store/index"
+	"satchel/store/pack"
 )
 
 func begin(t testing.TB, s *Store) store.Writer {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +32,8 @@ const guestTimeout = 5 * time.Minute
 // bench is a home with the guest's os layer and a workspace called ana.
 type bench struct {
 	*Host
-	t *testing.T
+	t      *testing.T
+	guests string // directory of what $SATCHEL_TEST_GUESTS holds
 }
 
 func newBench(t *testing.T) *bench {
@@ -53,8 +56,8 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	b := &bench{&Host{Home: home, Store: st, Repo: repo.New(st, "test"), Workspaces: workspace.Open(home), Note: t.Logf}, t}
-	b.importTar("debian", filepath.Join(guests, "os-v1.tar"))
+	b := &bench{&Host{Home: home, Store: st, Repo: repo.New(st, "test"), Workspaces: workspace.Open(home), Note: t.Logf}, t, guests}
+	b.importTar("debian", "os-v1.tar")
 	def := workspace.Definition{Name: "ana", OS: b.layer("debian"), Personal: b.layer("p"), System: b.layer("s"), Local: b.layer("l"), Data: b.layer("d")}
 	if err := b.Workspaces.Create(def); err != nil {
 		t.Fatal(err)
@@ -77,7 +80,7 @@ func (b *bench) layer(name string) workspace.Layer {
 func (b *bench) importTar(name, file string) {
 	b.t.Helper()
 	ctx := b.t.Context()
-	f, err := os.Open(file)
+	f, err := os.Open(filepath.Join(b.guests, file))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -102,16 +105,25 @@ func (b *bench) importTar(name, file string) {
 	}
 }
 
-// boot starts ana and waits until she is up.
-func (b *bench) boot() *Session {
+// start starts ana, without waiting until she is up.
+func (b *bench) start() (*Session, *Captured) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), guestTimeout)
-	b.t.Cleanup(cancel)
-	s, _, err := b.Start(ctx, "ana", Options{Memory: 768 << 20})
+	defer cancel()
+	s, before, err := b.Start(ctx, "ana", Options{Memory: 512 << 20})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { s.Stop(context.Background(), true) })
+	return s, before
+}
+
+// boot starts ana and waits until she is up.
+func (b *bench) boot() *Session {
+	b.t.Helper()
+	s, _ := b.start()
+	ctx, cancel := context.WithTimeout(context.Background(), guestTimeout)
+	defer cancel()
 	status, err := s.Ready(ctx)
 	if err != nil {
 		b.t.Fatalf("%v\n%s", err, s.lastWords())
@@ -123,14 +135,23 @@ func (b *bench) boot() *Session {
 // guest runs a shell script in the guest and returns what it prints.
 func (b *bench) guest(s *Session, script string) string {
 	b.t.Helper()
+	out, err := b.try(s, script, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// try is guest for what may fail, or reads something.
+func (b *bench) try(s *Session, script string, stdin io.Reader) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), guestTimeout)
 	defer cancel()
 	var out, errs bytes.Buffer
-	code, err := s.Agent().Exec(ctx, agent.ExecRequest{Argv: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &errs})
+	code, err := s.Agent().Exec(ctx, agent.ExecRequest{Argv: []string{"sh", "-ec", script}, Stdin: stdin, Stdout: &out, Stderr: &errs})
 	if err != nil || code != 0 {
-		b.t.Fatalf("%s: exit status %d, %v\n%s%s", script, code, err, out.String(), errs.String())
+		return "", fmt.Errorf("%s: exit status %d, %v\n%s%s", script, code, err, out.String(), errs.String())
 	}
-	return strings.TrimSpace(out.String())
+	return strings.TrimSpace(out.String()), nil
 }
 
 func (b *bench) stop(s *Session, kill bool) End {
@@ -144,15 +165,23 @@ func (b *bench) stop(s *Session, kill bool) End {
 	return end
 }
 
-// holds checks that the head of a layer has a path.
-func (b *bench) holds(layer, path string) {
+// has reports whether the head of a layer has a path.
+func (b *bench) has(layer, path string) bool {
 	b.t.Helper()
 	tree, err := b.Repo.Tree(b.t.Context(), layer)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if tree.Find(path) == nil {
-		b.t.Errorf("layer %s has no %s", layer, path)
+	return tree.Find(path) != nil
+}
+
+// holds checks that the head of a layer has the paths.
+func (b *bench) holds(layer string, paths ...string) {
+	b.t.Helper()
+	for _, path := range paths {
+		if !b.has(layer, path) {
+			b.t.Errorf("layer %s has no %s", layer, path)
+		}
 	}
 }
 
@@ -162,58 +191,4 @@ func (b *bench) verify() {
 	if err = errors.Join(err, result.Err()); err != nil {
 		b.t.Error(err)
 	}
-}
-
-// TestLoop is the main job: changes of a running guest, of one that stopped and
-// of one that was cut off all come back sorted, and are there at the next start.
-func TestLoop(t *testing.T) {
-	b := newBench(t)
-	s := b.boot()
-	if got := b.guest(s, "cat /etc/debian_version"); !strings.HasPrefix(got, "12") {
-		t.Errorf("the guest is Debian %q", got)
-	}
-	b.guest(s, `adduser --quiet --disabled-password --gecos Ana ana
-		echo carried > /home/ana/live.txt
-		echo greeting > /etc/motd
-		mkdir -p /usr/local/bin && printf '#!/bin/sh\necho tool\n' > /usr/local/bin/tool && chmod 755 /usr/local/bin/tool`)
-
-	live, err := s.Capture(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("live capture: %v", live.Summary())
-	b.holds("d", "home/ana/live.txt")
-	b.holds("s", "etc/motd")
-	b.holds("p", "usr/local/bin/tool")
-	b.holds("s", "etc/passwd")
-
-	// After the power cut, all that the guest had synced is there.
-	b.guest(s, "echo synced > /home/ana/synced.txt; rm /etc/motd; sync")
-	b.stop(s, true)
-	b.holds("d", "home/ana/synced.txt")
-	b.verify()
-	if rec, err := b.Workspaces.LoadSession("ana"); err == nil {
-		t.Errorf("the session's record is still there: %+v", rec)
-	}
-
-	s = b.boot()
-	if got := b.guest(s, "cat /home/ana/live.txt /home/ana/synced.txt; tool; id -un ana; ls /etc/motd 2>&1 | tail -c 26"); got != "carried\nsynced\ntool\nana\nNo such file or directory" {
-		t.Errorf("after the power cut the guest has\n%s", got)
-	}
-	b.guest(s, "dpkg --audit; rm -r /home/ana; deluser --quiet ana")
-	end := b.stop(s, false)
-	t.Logf("stopped by %s: %v", end.How, end.Captured.Summary())
-	if end.How != "agent" {
-		t.Errorf("the guest was stopped by %s", end.How)
-	}
-	tree, err := b.Repo.Tree(t.Context(), "d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tree.Find("home/ana/live.txt") != nil {
-		t.Error("a removed file is still in its layer")
-	}
-
-	// A supervisor that dies leaves record and delta disk to the next one.
-	b.verify()
 }

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"satchel/layers"
@@ -35,7 +38,7 @@ type CapturedLayer struct {
 }
 
 // recover captures what an earlier session left, if anything.
-func (h *Host) recover(ctx context.Context, name string) (*Captured, error) {
+func (h *Host) recover(ctx context.Context, name string) (got *Captured, err error) {
 	rec, err := h.Workspaces.LoadSession(name)
 	if errors.Is(err, store.ErrNotExist) {
 		return nil, nil
@@ -43,11 +46,20 @@ func (h *Host) recover(ctx context.Context, name string) (*Captured, error) {
 	if err != nil {
 		return nil, err
 	}
+	rec.Delta = h.Workspaces.Delta(name) // where it is now: a home may be moved
+	if state, err := delta.State(rec.Delta); err == nil && (state.Condition == delta.Absent || state.Condition == delta.Fresh) {
+		return h.settle(ctx, name, &rec, nil) // for which the layers need not even be readable
+	}
 	h.note("capturing what the last session of %s left", name)
 	def, err := h.Workspaces.Load(name)
 	if err != nil {
 		return nil, err
 	}
+	unhold, err := h.Store.Hold(ctx, "capture "+name, roots(rec.Composed)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unhold()) }()
 	s, err := h.load(ctx, def, rec.Composed)
 	if err != nil {
 		return nil, fmt.Errorf("compose what the last session of %s lay on: %w", name, err)
@@ -58,25 +70,23 @@ func (h *Host) recover(ctx context.Context, name string) (*Captured, error) {
 // settle captures the delta disk of a session that has ended, and then removes
 // it and the record. When it fails both stay, so that it can be done again.
 func (h *Host) settle(ctx context.Context, name string, rec *workspace.Session, s *stack) (*Captured, error) {
-	got, files, err := h.commitDisk(ctx, name, rec, s)
+	got, err := h.commitDisk(ctx, name, rec, s)
 	if err != nil {
 		return nil, h.kept(name, rec, err)
 	}
-	for _, file := range files {
-		if err := remove(file); err != nil {
-			return &got, fmt.Errorf("remove the captured delta disk: %w", err)
-		}
+	if err := sweep(rec.Delta); err != nil {
+		return &got, fmt.Errorf("remove the captured delta disk: %w", err)
 	}
 	return &got, h.Workspaces.ClearSession(name)
 }
 
 // commitDisk commits what is on a session's delta disk, in whatever condition
-// it is, and returns the files that are of no more use then.
-func (h *Host) commitDisk(ctx context.Context, name string, rec *workspace.Session, s *stack) (got Captured, files []string, err error) {
+// it is.
+func (h *Host) commitDisk(ctx context.Context, name string, rec *workspace.Session, s *stack) (got Captured, err error) {
 	got.Workspace = name
 	image, notes, err := h.clean(ctx, rec.Delta)
 	if err == nil && image == "" {
-		return got, []string{rec.Delta}, nil
+		return got, nil
 	}
 	if err == nil {
 		got, err = h.commit(ctx, name, rec, s, image)
@@ -90,7 +100,19 @@ func (h *Host) commitDisk(ctx context.Context, name string, rec *workspace.Sessi
 	for _, n := range notes {
 		got.Notes = append(got.Notes, "the delta disk: "+n.Reason)
 	}
-	return got, []string{rec.Delta, image}, err
+	return got, err
+}
+
+// sweep removes a disk and the copies of it that captures, or crashes, left
+// beside it.
+func sweep(disk string) error {
+	beside, err := os.ReadDir(filepath.Dir(disk))
+	for _, e := range beside {
+		if name := filepath.Base(disk); e.Name() == name || strings.HasPrefix(e.Name(), name+".") {
+			err = errors.Join(err, remove(filepath.Join(filepath.Dir(disk), e.Name())))
+		}
+	}
+	return err
 }
 
 // errDisk reports that it was the delta disk that could not be read.

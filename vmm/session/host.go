@@ -80,13 +80,18 @@ func (h *Host) cacheDir() string { return filepath.Join(h.Home, "cache") }
 // session left. The returned function gives the workspace back.
 func (h *Host) idle(ctx context.Context, name string) (release func() error, got *Captured, err error) {
 	release, err = h.Workspaces.Lock(name)
+	if errors.Is(err, store.ErrBusy) {
+		err = fmt.Errorf("%w (satchel stop %s ends a running session)", err, name)
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("workspace %s: %w (satchel stop %s ends a running session)", name, err, name)
+		return nil, nil, err
 	}
 	got, err = h.recover(ctx, name)
+	if err == nil {
+		err = sweep(filepath.Join(h.Workspaces.Dir(name), recordFile))
+	}
 	if err != nil {
-		release()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, release())
 	}
 	return release, got, nil
 }
@@ -98,11 +103,10 @@ func (h *Host) Settle(ctx context.Context, name string, fn func() error) (*Captu
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	if fn == nil {
-		return got, nil
+	if fn != nil {
+		err = fn()
 	}
-	return got, fn()
+	return got, errors.Join(err, release())
 }
 
 // Using lists the workspaces whose sessions, running or not yet captured, were

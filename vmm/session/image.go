@@ -38,7 +38,7 @@ func (h *Host) WriteImage(ctx context.Context, name, file string, progress func(
 	if err != nil {
 		return facts, err
 	}
-	release, err := h.Store.Hold(ctx, "compose "+name, s.roots()...)
+	release, err := h.Store.Hold(ctx, "compose "+name, roots(versions)...)
 	if err != nil {
 		return facts, err
 	}

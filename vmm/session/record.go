@@ -18,22 +18,23 @@ import (
 // layer called layer, which it makes if there is none. The workspace's own
 // layers take no part. When anything fails nothing is kept.
 func (h *Host) Record(ctx context.Context, name, layer string, opt Options, install func(context.Context, *Session) error) (got Captured, err error) {
-	def, err := h.Workspaces.Load(name)
-	if err != nil {
-		return got, err
-	}
 	release, _, err := h.idle(ctx, name)
 	if err != nil {
 		return got, err
 	}
-	defer release()
-	s := h.newSession(name, func() error { return nil })
-	s.delta = filepath.Join(h.Workspaces.Dir(name), "record.img")
-	versions, err := h.published(ctx, def, layer)
+	defer func() { err = errors.Join(err, release()) }()
+	def, err := h.Workspaces.Load(name)
 	if err != nil {
 		return got, err
 	}
-	if err := errors.Join(remove(s.delta), s.start(ctx, def, versions, opt)); err != nil {
+	s := h.newSession(name, func() error { return nil })
+	s.delta = filepath.Join(h.Workspaces.Dir(name), recordFile)
+	all, unhold, err := h.hold(ctx, def)
+	if err != nil {
+		return got, err
+	}
+	defer func() { err = errors.Join(err, unhold()) }()
+	if err := s.start(ctx, def, published(all, layer), opt); err != nil {
 		return got, errors.Join(err, s.abandon())
 	}
 	defer remove(s.delta)
@@ -42,22 +43,26 @@ func (h *Host) Record(ctx context.Context, name, layer string, opt Options, inst
 		return got, err
 	}
 	if _, err := s.Stop(ctx, false); err != nil {
+		s.Wait(context.WithoutCancel(ctx)) //nolint:errcheck // what failed first is told
 		return got, err
 	}
 	return h.keepRecording(ctx, s, layer)
 }
 
-// published names the os and group layers of a workspace at their heads, but
-// for the group layer that is being recorded anew.
-func (h *Host) published(ctx context.Context, def workspace.Definition, without string) ([]workspace.Pin, error) {
-	all, err := h.current(ctx, def)
+// recordFile is the delta disk of a recording, beside that of sessions. One
+// that a crash left is of no use.
+const recordFile = "record.img"
+
+// published picks the os and group layers, but for the group layer that is
+// being recorded anew.
+func published(all []workspace.Pin, without string) []workspace.Pin {
 	var out []workspace.Pin
 	for _, v := range all {
 		if !v.Kind.Writable() && v.Name != without {
 			out = append(out, v)
 		}
 	}
-	return out, err
+	return out
 }
 
 func (s *Session) install(ctx context.Context, install func(context.Context, *Session) error) error {

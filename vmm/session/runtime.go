@@ -23,9 +23,15 @@ func runtimeDir(home, workspace string) string {
 	return filepath.Join(base, hex.EncodeToString(sum[:6]))
 }
 
+// maxSocket is the longest path of a unix socket, in bytes: see unix(7).
+const maxSocket = 107
+
 // makeRuntimeDir makes that directory, empty and closed to others.
 func makeRuntimeDir(home, workspace string) (string, error) {
 	dir := runtimeDir(home, workspace)
+	if n := len(filepath.Join(dir, consoleSocket)); n > maxSocket {
+		return "", fmt.Errorf("runtime directory %s: too long by %d bytes for the path of a socket: set XDG_RUNTIME_DIR to a shorter one", dir, n-maxSocket)
+	}
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return "", fmt.Errorf("make the runtime directory: %w", err)

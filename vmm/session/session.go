@@ -99,10 +99,17 @@ func (s *Session) Ready(ctx context.Context) (Status, error) {
 	go func() { failed <- s.awaitReady(ctx) }()
 	select {
 	case err := <-failed:
-		return s.Status(), err
+		if !errors.Is(err, agent.ErrClosed) {
+			return s.Status(), err
+		}
+		select { // the machine's end, which the agent's port mostly sees first
+		case <-s.machine.Exited():
+		case <-ctx.Done():
+			return s.Status(), err
+		}
 	case <-s.machine.Exited():
-		return s.Status(), fmt.Errorf("the guest ended before it was ready; its last words:\n%s", s.lastWords())
 	}
+	return s.Status(), fmt.Errorf("the guest ended before it was ready; its last words:\n%s", s.lastWords())
 }
 
 func (s *Session) awaitReady(ctx context.Context) error {
@@ -181,11 +188,11 @@ func (s *Session) Stop(ctx context.Context, kill bool) (End, error) {
 const grace = 90 * time.Second
 
 func (s *Session) stop(ctx context.Context, kill bool) {
+	if kill { // also while somebody waits for a polite stop
+		s.machine.Kill()
+		return
+	}
 	s.stopping.Do(func() {
-		if kill {
-			s.machine.Kill()
-			return
-		}
 		how, err := s.machine.Stop(ctx, s.agent.Shutdown, grace)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -193,9 +200,6 @@ func (s *Session) stop(ctx context.Context, kill bool) {
 			s.how += " (" + err.Error() + ")"
 		}
 	})
-	if kill {
-		s.machine.Kill()
-	}
 }
 
 // Wait waits for the end of the session, whoever ends it.
@@ -207,6 +211,9 @@ func (s *Session) Wait(ctx context.Context) (End, error) {
 		return End{}, ctx.Err()
 	}
 }
+
+// farewell is how long the end waits for those who are being told of it.
+const farewell = 10 * time.Second
 
 // supervise waits for the guest to end, takes everything down and captures.
 func (s *Session) supervise(ctx context.Context) {
@@ -227,7 +234,7 @@ func (s *Session) supervise(ctx context.Context) {
 	}
 	s.end, s.endErr = end, errors.Join(err, s.release())
 	close(s.ended)
-	told, cancel := context.WithTimeout(ctx, time.Second)
+	told, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	s.server.Shutdown(told) //nolint:errcheck // who has not listened by now is not waited for
 	close(s.done)

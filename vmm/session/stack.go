@@ -35,6 +35,17 @@ func (h *Host) current(ctx context.Context, def workspace.Definition) ([]workspa
 	return out, nil
 }
 
+// hold names the layers of a workspace at their heads, and keeps them from gc
+// until the returned function is called.
+func (h *Host) hold(ctx context.Context, def workspace.Definition) ([]workspace.Pin, func() error, error) {
+	versions, err := h.current(ctx, def)
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err := h.Store.Hold(ctx, "run "+def.Name, roots(versions)...)
+	return versions, release, err
+}
+
 // load reads the versions' trees and composes them.
 func (h *Host) load(ctx context.Context, def workspace.Definition, versions []workspace.Pin) (*stack, error) {
 	s := &stack{versions: versions, store: h.Store, below: map[layers.Kind]*compose.Result{}, rules: def.Options.Rules}
@@ -107,10 +118,10 @@ func (s *stack) trees() (trees, bases map[layers.Kind]layers.Tree) {
 	return trees, bases
 }
 
-// roots are the versions that gc must keep while the stack is in use.
-func (s *stack) roots() []store.ID {
+// roots are the versions that gc must keep while a stack of them is in use.
+func roots(versions []workspace.Pin) []store.ID {
 	var ids []store.ID
-	for _, v := range s.versions {
+	for _, v := range versions {
 		if !v.Version.IsZero() {
 			ids = append(ids, v.Version)
 		}

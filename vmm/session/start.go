@@ -30,22 +30,22 @@ const deltaSize = 64 << 30
 // layers and boots them. It returns as soon as the guest's machine runs; see
 // [Session.Ready]. The session ends by itself when the guest does.
 func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *Captured, error) {
-	def, err := h.Workspaces.Load(name)
-	if err != nil {
-		return nil, nil, err
-	}
 	release, got, err := h.idle(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := h.newSession(name, release)
-	versions, err := h.current(ctx, def)
+	def, err := h.Workspaces.Load(name)
 	if err != nil {
 		return nil, got, errors.Join(err, release())
 	}
-	self, err := workspace.Self()
+	versions, unhold, err := h.hold(ctx, def)
 	if err != nil {
 		return nil, got, errors.Join(err, release())
+	}
+	s := h.newSession(name, func() error { return errors.Join(unhold(), release()) })
+	self, err := workspace.Self()
+	if err != nil {
+		return nil, got, errors.Join(err, s.release())
 	}
 	s.rec = &workspace.Session{Started: s.started, State: workspace.Running, Process: self, Delta: s.delta, Composed: versions}
 	if err := s.start(ctx, def, versions, opt); err != nil {
@@ -63,9 +63,9 @@ func (h *Host) newSession(name string, release func() error) *Session {
 }
 
 // abandon undoes a start that failed before the guest could write anything.
-func (s *Session) abandon() error {
+func (s *Session) abandon() (failed error) {
 	err := s.close()
-	defer s.release()
+	defer func() { failed = errors.Join(failed, s.release()) }()
 	if s.rec == nil {
 		return errors.Join(err, remove(s.delta))
 	}
@@ -90,11 +90,6 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	if s.stack, err = h.load(ctx, def, versions); err != nil {
 		return err
 	}
-	unhold, err := h.Store.Hold(ctx, "run "+s.name, s.stack.roots()...)
-	if err != nil {
-		return err
-	}
-	s.undo(unhold)
 	for _, c := range s.stack.whole.Conflicts {
 		h.note("conflict in layer %s: %s: %s", c.Layer, c.Path, c.Reason)
 	}

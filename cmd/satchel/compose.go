@@ -22,7 +22,7 @@ a file that has changed below them.`,
 		ValidArgsFunction: a.completeWorkspaces,
 		RunE: func(c *cobra.Command, argv []string) error {
 			return a.with(func(h *home) error {
-				bar := a.progress("compose", true)
+				bar := a.progress("compose")
 				got, err := h.host(a).WriteImage(c.Context(), argv[0], out, bar.set)
 				bar.done()
 				if err != nil {

@@ -37,7 +37,7 @@ what could not be set.`,
 				if err != nil {
 					return err
 				}
-				m := &meter{Getter: h.store, bar: a.progress("export", true), total: treeBytes(tree)}
+				m := &meter{Getter: h.store, bar: a.progress("export"), total: treeBytes(tree)}
 				notes, err := exportTree(c.Context(), m, tree, argv[1], a.stdout)
 				m.bar.done()
 				if err != nil {

@@ -153,7 +153,7 @@ func (h *home) unused(_ context.Context, head store.Head) error {
 
 // watch shows how far a pipeline is, until the returned function is called.
 func (a *app) watch(name string, pl *ingest.Pipeline) (stop func()) {
-	bar := a.progress(name, true)
+	bar := a.progress(name)
 	quit, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 type progress struct {
 	app    *app
 	name   string
-	bytes  bool
 	bar    *progressbar.ProgressBar
 	lines  bool
 	spoken time.Time
@@ -23,14 +21,14 @@ type progress struct {
 // pace is how often plain lines are written.
 const pace = 5 * time.Second
 
-func (a *app) progress(name string, bytes bool) *progress {
-	p := &progress{app: a, name: name, bytes: bytes, spoken: time.Now()}
+func (a *app) progress(name string) *progress {
+	p := &progress{app: a, name: name, spoken: time.Now()}
 	f, ok := a.stderr.(*os.File)
 	switch {
 	case ok && term.IsTerminal(int(f.Fd())):
 		p.bar = progressbar.NewOptions64(-1,
 			progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(name),
-			progressbar.OptionShowBytes(bytes), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionSetPredictTime(true))
 	case !a.json:
 		p.lines = true
@@ -38,7 +36,7 @@ func (a *app) progress(name string, bytes bool) *progress {
 	return p
 }
 
-// set tells how much is done, and of how much: 0 when that is not known.
+// set tells how many bytes are done, and of how many: 0 when that is not known.
 func (p *progress) set(done, total int64) {
 	switch {
 	case p.bar != nil:
@@ -48,22 +46,15 @@ func (p *progress) set(done, total int64) {
 		p.bar.Set64(done) //nolint:errcheck // a bar that cannot be drawn is no reason to stop
 	case p.lines && time.Since(p.spoken) >= pace:
 		p.spoken = time.Now()
-		p.app.note("%s: %s%s", p.name, p.amount(done), p.of(total))
+		p.app.note("%s: %s%s", p.name, size(done), of(total))
 	}
 }
 
-func (p *progress) amount(n int64) string {
-	if p.bytes {
-		return size(n)
-	}
-	return fmt.Sprint(n)
-}
-
-func (p *progress) of(total int64) string {
+func of(total int64) string {
 	if total <= 0 {
 		return ""
 	}
-	return " of " + p.amount(total)
+	return " of " + size(total)
 }
 
 func (p *progress) done() {

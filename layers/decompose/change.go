@@ -36,10 +36,7 @@ func (c *change) newDir() bool {
 
 // changes finds all changes, in the order of their paths.
 func (in *Input) changes(ctx context.Context) ([]change, error) {
-	linked, err := in.groups()
-	if err != nil {
-		return nil, err
-	}
+	linked := in.groups()
 	var out []change
 	opaque := "" // the outermost opaque directory on the way here, with a slash
 	for i := range in.Upper {
@@ -110,7 +107,7 @@ func sameDir(a, b *layers.Entry) bool {
 // groups finds the files of the upper with several names that are to be
 // recorded, and gives each name the file's first. A file whose names are all
 // as in the lower, and linked there, was only copied up.
-func (in *Input) groups() (map[string]string, error) {
+func (in *Input) groups() map[string]string {
 	names := map[string][]string{}
 	for i := range in.Upper {
 		if e := &in.Upper[i]; e.Type == layers.Hardlink {
@@ -127,7 +124,7 @@ func (in *Input) groups() (map[string]string, error) {
 			out[path] = first
 		}
 	}
-	return out, nil
+	return out
 }
 
 // linkedBelow reports whether paths are names of one file in the lower.

@@ -167,14 +167,14 @@ func (w *importer) file(path, name string) error {
 // carry reads what a file carries and adds its entry.
 func (w *importer) carry(e *layers.Entry, name string, size int64) error {
 	var f *os.File
-	switch {
-	case e.Type == layers.Symlink:
+	switch e.Type {
+	case layers.Symlink:
 		target, err := readLink(w.stack.fd(), name, size)
 		if err != nil {
 			return err
 		}
 		e.Target = target
-	case e.Type == layers.Regular:
+	case layers.Regular:
 		var err error
 		if f, err = openFile(w.stack.fd(), name, e.Path); err != nil {
 			return err

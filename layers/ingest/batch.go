@@ -72,7 +72,7 @@ func (b *batch) add(f *file, chunk []byte) {
 func (p *Pipeline) store(b *batch) {
 	if !p.failed.Load() {
 		if err := p.putBatch(b); err != nil {
-			p.fail(fmt.Errorf("store contents: %w", err))
+			_ = p.fail(fmt.Errorf("store contents: %w", err))
 		}
 	}
 	clear(b.pieces) // let go of the files

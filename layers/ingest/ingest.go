@@ -164,7 +164,7 @@ func (p *Pipeline) start(group []job) {
 	p.running.Go(func() {
 		for _, j := range group {
 			if err := p.run(c, j); err != nil {
-				p.fail(fmt.Errorf("read %q: %w", j.entry.Path, err))
+				_ = p.fail(fmt.Errorf("read %q: %w", j.entry.Path, err))
 			}
 		}
 		c.flush()

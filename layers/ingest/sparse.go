@@ -97,7 +97,7 @@ func (b *blocks) skipZeros() (n int64, err error) {
 		if !bytes.Equal(block, zeroBlock[:len(block)]) {
 			return n, nil
 		}
-		b.br.Discard(len(block)) // they are in the buffer
+		_, _ = b.br.Discard(len(block)) // they are in the buffer
 		n += int64(len(block))
 	}
 }

@@ -88,11 +88,11 @@ func fakeID(seed, n uint64) (id store.ID) {
 	return id
 }
 
-// RandomTree draws a tree that passes [layers.Tree.Check], of up to max
+// RandomTree draws a tree that passes [layers.Tree.Check], of up to most
 // entries, with hard links and mostly with a root.
-func RandomTree(max int) *rapid.Generator[layers.Tree] {
+func RandomTree(most int) *rapid.Generator[layers.Tree] {
 	return rapid.Custom(func(t *rapid.T) layers.Tree {
-		all := rapid.MapOfN(Path(), Entry(), 0, max).Draw(t, "tree")
+		all := rapid.MapOfN(Path(), Entry(), 0, most).Draw(t, "tree")
 		tree := make(layers.Tree, 0, len(all)+1)
 		if rapid.IntRange(0, 3).Draw(t, "root") > 0 {
 			tree = append(tree, layers.Entry{Type: layers.Dir, Mode: 0o755})

@@ -86,7 +86,7 @@ func fromFacts(t table) *alternative {
 			a.slaves[part[1]] = r.text
 		case factChoice:
 			c := choice{slaves: map[string]string{}}
-			fmt.Sscan(r.text, &c.priority)
+			_, _ = fmt.Sscan(r.text, &c.priority) // parse has checked it
 			a.choices[part[1]] = c
 		}
 	}

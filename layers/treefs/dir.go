@@ -57,7 +57,7 @@ func (f *FS) below(dir string) (lo, hi int) {
 func (f *FS) span(i int, p string) int {
 	return sort.Search(len(f.tree)-i, func(n int) bool {
 		q := f.tree[i+n].Path
-		return q != p && !(strings.HasPrefix(q, p) && q[len(p)] == '/')
+		return q != p && (!strings.HasPrefix(q, p) || q[len(p)] != '/')
 	})
 }
 

@@ -47,9 +47,7 @@ func (s *Splitter) Split(r io.Reader, emit func(chunk []byte) error) error {
 	for {
 		for scanned < end {
 			n := s.base.NextSplitPoint(s.buf[scanned:end])
-			clean = n >= 0
-			if n < 0 {
-				scanned = end
+			if clean = n >= 0; !clean {
 				break
 			}
 			scanned += n

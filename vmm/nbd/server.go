@@ -94,8 +94,8 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 		return fmt.Errorf("set deadline: %w", err)
 	}
 	hurry := func() {
-		nc.SetReadDeadline(time.Unix(1, 0)) // the reader stops at once
-		nc.SetWriteDeadline(time.Now().Add(drainTime))
+		_ = nc.SetReadDeadline(time.Unix(1, 0)) // the reader stops at once
+		_ = nc.SetWriteDeadline(time.Now().Add(drainTime))
 	}
 	stop := context.AfterFunc(ctx, hurry)
 	defer stop()
@@ -117,7 +117,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 // quiet drops an error that is only the end of the connection.
 func quiet(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, io.EOF) {
-		return nil
+		return nil //nolint:nilerr // that is how every connection ends
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func (e Exit) String() string {
 	return fmt.Sprintf("crashed: exit status %d", e.Code)
 }
 
-func newExit(state *os.ProcessState, waitErr error, reason string, killed bool, stderr string) Exit {
+func newExit(state *os.ProcessState, reason string, killed bool, stderr string) Exit {
 	e := Exit{Reason: reason, Code: state.ExitCode(), Stderr: stderr}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Signal = ws.Signal()

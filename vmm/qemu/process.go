@@ -31,10 +31,9 @@ type Process struct {
 	events chan qmp.Event
 	killed atomic.Bool
 
-	reaped  chan struct{} // closed when waitErr is set
-	waitErr error
-	exited  chan struct{} // closed when exit is set
-	exit    Exit
+	reaped chan struct{} // closed when QEMU was waited for
+	exited chan struct{} // closed when exit is set
+	exit   Exit
 }
 
 // Start runs QEMU and waits until it has made the machine. If ctx ends first,
@@ -57,7 +56,7 @@ func start(ctx context.Context, binary string, args []string, log string) (*Proc
 	}
 	near, far, err := socketPair()
 	if err != nil {
-		stderr.Close()
+		_ = stderr.Close()
 		return nil, fmt.Errorf("start qemu: make control connection: %w", err)
 	}
 	p := &Process{
@@ -92,11 +91,11 @@ func start(ctx context.Context, binary string, args []string, log string) (*Proc
 // comment on lifetime.
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread() // for good: the thread ends with this goroutine
-	defer p.stderr.Close()
+	defer func() { _ = p.stderr.Close() }()
 	err := p.cmd.Start()
 	started <- err
 	if err == nil {
-		p.waitErr = p.cmd.Wait()
+		_ = p.cmd.Wait() // its state says how it ended
 		close(p.reaped)
 	}
 }
@@ -143,8 +142,8 @@ func (p *Process) watch() {
 		p.publish(e)
 	}
 	<-p.reaped
-	p.mon.Close()
-	p.exit = newExit(p.cmd.ProcessState, p.waitErr, reason, p.killed.Load(), p.stderr.String())
+	_ = p.mon.Close()
+	p.exit = newExit(p.cmd.ProcessState, reason, p.killed.Load(), p.stderr.String())
 	close(p.events)
 	close(p.exited)
 }

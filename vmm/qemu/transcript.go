@@ -35,7 +35,7 @@ func (t *transcript) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.log != nil {
-		t.log.Write(b)
+		_, _ = t.log.Write(b) // the log is for people; the tail is kept all the same
 	}
 	t.tail = append(t.tail, b...)
 	if over := len(t.tail) - maxTranscript; over > 0 {

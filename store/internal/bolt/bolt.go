@@ -144,7 +144,7 @@ func (f *File) try(readOnly bool, use func(*bbolt.DB) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if file != nil {
-				unix.Flock(int(file.Fd()), unix.LOCK_UN)
+				_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
 				file.Close()
 			}
 			err = f.damaged(fmt.Errorf("%v", p))

@@ -64,7 +64,7 @@ func New(ctx context.Context, conn net.Conn) (*Client, error) {
 	c.version = m.Greeting.version()
 	go c.read(dec)
 	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("greet monitor: %w", err)
 	}
 	return c, nil

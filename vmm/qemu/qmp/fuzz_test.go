@@ -24,7 +24,7 @@ func FuzzDecoder(f *testing.F) {
 			if m.Greeting == nil && m.Return == nil && m.Error == nil && m.Event == "" {
 				t.Fatalf("message of no kind: %+v", m)
 			}
-			m.Timestamp.time()
+			_ = m.Timestamp.time()
 		}
 		t.Fatal("more messages than lines")
 	})

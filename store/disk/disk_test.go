@@ -23,7 +23,7 @@ func newTestStore(t testing.TB) *Store {
 // sync thousands of times and learn nothing from waiting for a disk.
 func memoryDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "satchel-test-")
+	dir, err := os.MkdirTemp("/dev/shm", "satchel-test-") //nolint:usetesting // another file system than the tests'
 	if err != nil {
 		return t.TempDir()
 	}

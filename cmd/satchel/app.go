@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,8 +35,8 @@ If the command fails, nothing is kept. Standard input is passed to the command.`
 			return a.with(func(h *home) error {
 				a.note("booting the os and group layers of %s", argv[0])
 				got, err := h.host(a).Record(c.Context(), argv[0], argv[1], opt, func(ctx context.Context, s *session.Session) error {
-					a.note("recording: %s", argv[2])
-					return a.exec(ctx, s.Agent(), agent.ExecRequest{Argv: argv[2:]})
+					a.note("recording: %s", strings.Join(argv[2:], " "))
+					return a.exec(ctx, s.Agent(), agent.ExecRequest{Argv: argv[2:]}, false)
 				})
 				if err != nil {
 					return err

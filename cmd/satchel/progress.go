@@ -18,16 +18,21 @@ type progress struct {
 	spoken time.Time
 }
 
+// watched reports whether a person looks on.
+func (a *app) watched() bool {
+	f, ok := a.stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // pace is how often plain lines are written.
 const pace = 5 * time.Second
 
 func (a *app) progress(name string) *progress {
 	p := &progress{app: a, name: name, spoken: time.Now()}
-	f, ok := a.stderr.(*os.File)
 	switch {
-	case ok && term.IsTerminal(int(f.Fd())):
+	case a.watched():
 		p.bar = progressbar.NewOptions64(-1,
-			progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(name),
+			progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription(name),
 			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30), progressbar.OptionSetPredictTime(true))
 	case !a.json:

@@ -70,7 +70,7 @@ func (a *app) runAttached(ctx context.Context, h *home, name string, opt session
 	}
 	a.note("booting %s (%s)", name, accelerator(s.Status()))
 	status, readyErr := s.Ready(ctx)
-	if readyErr == nil {
+	if readyErr == nil && a.watched() {
 		a.note("%s is up after %.1f s; ctrl-C stops it", name, status.Boot.ReadySeconds)
 	}
 	end, err := s.Wait(ctx)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"satchel/layers/manifest"
 	"satchel/layers/workspace"
@@ -143,7 +144,7 @@ func (b *bench) collect(s *Session, old store.ID) {
 	}
 	read := make(chan error, 1)
 	go func() {
-		_, err := b.try(s, "tar cf - /usr /boot | wc -c", nil)
+		_, err := b.try(s, "tar cf - /usr | wc -c", nil)
 		read <- err
 	}()
 	for runs := 1; ; runs++ {
@@ -161,7 +162,7 @@ func (b *bench) collect(s *Session, old store.ID) {
 			}
 			b.t.Logf("gc ran %d times", runs)
 			return
-		default:
+		case <-time.After(100 * time.Millisecond): // the guest shall have some of the processor
 		}
 	}
 }

@@ -105,15 +105,14 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 		return err
 	}
 	s.undo(func() error { return os.RemoveAll(s.dir) })
+	if err := s.prepareBoot(ctx); err != nil {
+		return err
+	}
 	accel, err := qemu.ProbeAccel(ctx, h.cacheDir())
 	if err != nil {
 		return err
 	}
 	s.boot.Accelerator, s.boot.AccelReason = accel.Name, accel.Reason
-	cmdline, err := s.prepareBoot(ctx, accel)
-	if err != nil {
-		return err
-	}
 	if s.rec != nil {
 		if err := h.Workspaces.SaveSession(s.name, *s.rec); err != nil {
 			return err
@@ -125,41 +124,42 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	if err := s.serveImage(ctx, image); err != nil {
 		return err
 	}
-	if err := s.startMachine(ctx, accel, cmdline, opt); err != nil {
+	if err := s.startMachine(ctx, accel, opt); err != nil {
 		return err
 	}
 	return s.serve(context.WithoutCancel(ctx))
 }
 
-// prepareBoot writes the kernel and the initramfs out of the composed tree,
-// and returns the kernel's command line.
-func (s *Session) prepareBoot(ctx context.Context, accel qemu.Accel) (string, error) {
+// prepareBoot writes the kernel and the initramfs out of the composed tree.
+func (s *Session) prepareBoot(ctx context.Context) error {
 	guest, err := guestBinary()
 	if err != nil {
-		return "", err
+		return err
 	}
 	root := treefs.New(ctx, s.stack.whole.Tree, s.stack.whole)
 	initrd, err := os.Create(filepath.Join(s.dir, initrdFile))
 	if err != nil {
-		return "", err
+		return err
 	}
 	boot, err := initramfs.Build(initrd, root, guest, initramfs.Options{})
 	if err = errors.Join(err, initrd.Close()); err != nil {
-		return "", err
+		return err
 	}
 	s.boot.Kernel = boot.Release
 	kernel, err := root.ReadFile(boot.KernelPath)
 	if err != nil {
-		return "", fmt.Errorf("read the guest's kernel: %w", err)
+		return fmt.Errorf("read the guest's kernel: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, kernelFile), kernel, 0o600); err != nil {
-		return "", err
-	}
+	return os.WriteFile(filepath.Join(s.dir, kernelFile), kernel, 0o600)
+}
+
+// commandLine is the kernel's.
+func (s *Session) commandLine(accel qemu.Accel) []string {
 	opt := initramfs.CommandLineOptions{Emulated: accel.Name != qemu.KVM, Screen: true, Ldconfig: s.stack.stacked()}
 	if opt.Emulated {
 		opt.Mask = initramfs.SlowUnits
 	}
-	return initramfs.CommandLine(opt), nil
+	return strings.Fields(initramfs.CommandLine(opt))
 }
 
 // serveImage serves the composed image to the machine.
@@ -188,7 +188,7 @@ func (s *Session) background(ctx context.Context, fn func(context.Context) error
 	})
 }
 
-func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, cmdline string, opt Options) error {
+func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, opt Options) error {
 	at := func(name string) string { return filepath.Join(s.dir, name) }
 	if opt.Memory == 0 {
 		opt.Memory = 1 << 30
@@ -198,7 +198,7 @@ func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, cmdline st
 	}
 	cfg := qemu.Config{
 		Name: s.name, Memory: opt.Memory, CPUs: opt.CPUs, Accel: accel,
-		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: strings.Fields(cmdline),
+		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: s.commandLine(accel),
 		Root: at(nbdSocket), Delta: s.delta,
 		Agent:   qemu.Socket(at(portSocket)),
 		Console: qemu.Console{Socket: qemu.Socket(at(consoleSocket)), Log: s.consoleLog()},

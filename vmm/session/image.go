@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 
@@ -68,32 +67,11 @@ func writeSparse(ctx context.Context, file string, image *erofs.Image, progress 
 	if err := f.Truncate(image.Size()); err != nil {
 		return err
 	}
-	buf := make([]byte, 1<<20)
-	for off := int64(0); off < image.Size(); off += int64(len(buf)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := image.ReadAt(buf[:min(int64(len(buf)), image.Size()-off)], off)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if !zero(buf[:n]) {
-			if _, err := f.WriteAt(buf[:n], off); err != nil {
-				return err
-			}
-		}
-		progress(off+int64(n), image.Size())
+	err = image.CopyTo(ctx, f, func(done int64) { progress(done, image.Size()) })
+	if err != nil {
+		return err
 	}
 	return f.Sync()
-}
-
-func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // A device is an image as the block server takes it.

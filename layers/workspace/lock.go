@@ -40,7 +40,13 @@ func (s *Set) Lock(name string) (unlock func() error, err error) {
 	if err := f.Truncate(0); err == nil { // the number is only for people
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return f.Close, nil
+	return unlocker(f), nil
+}
+
+// unlocker returns what gives a lock back. Closing the file alone would not do
+// while a program that is being started still has its copy of the descriptor.
+func unlocker(f *os.File) func() error {
+	return func() error { return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close()) }
 }
 
 // holder names the process that has a lock, for an error.
@@ -64,7 +70,7 @@ func lockSet(path string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return f.Close, nil
+	return unlocker(f), nil
 }
 
 // flock locks the file at path, which it makes if need be. A file that lost

@@ -66,7 +66,12 @@ func (s *Store) lockGC() (unlock func(), err error) {
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		return func() { f.Close() }, nil // nothing was written
+		return func() {
+			// Closing does not do while a program that is being started still
+			// has its copy of the descriptor.
+			unix.Flock(int(f.Fd()), unix.LOCK_UN) //nolint:errcheck // closing follows
+			f.Close()                             // nothing was written
+		}, nil
 	}
 	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {

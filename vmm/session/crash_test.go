@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"satchel/layers/treefs"
 	"satchel/store"
 	"satchel/vmm/agent"
+	"satchel/vmm/qemu"
 )
 
 // writes is a script that changes files for ever, each time syncs, and only
@@ -117,6 +119,7 @@ func (b *bench) check(l *ledger) {
 // while its changes are being captured. All it had synced is in its layers.
 func TestCrash(t *testing.T) {
 	b := newBench(t)
+	b.interrupt()
 	l := newLedger()
 	for round := range 5 {
 		s, before := b.start()
@@ -141,6 +144,37 @@ func TestCrash(t *testing.T) {
 		b.clean()
 	}
 	b.killSupervisor(l)
+}
+
+// interrupt gives starts up at many moments, and has one refused at the last.
+// They leave nothing.
+func (b *bench) interrupt() {
+	b.t.Helper()
+	before := runtime.NumGoroutine()
+	for after := time.Millisecond; after < 2*time.Second; after *= 2 {
+		ctx, cancel := context.WithTimeout(b.t.Context(), after)
+		s, _, err := b.Start(ctx, "ana", Options{Memory: 512 << 20})
+		switch {
+		case err == nil:
+			b.stop(s, true)
+		case ctx.Err() == nil:
+			b.t.Errorf("a start given up after %v: %v", after, err)
+		}
+		cancel()
+		b.clean()
+	}
+	if _, _, err := b.Start(b.t.Context(), "ana", Options{CPUs: 10_000}); !errors.Is(err, qemu.ErrConfig) {
+		b.t.Errorf("a machine with 10000 processors: %v", err)
+	}
+	b.clean()
+	if left, err := os.ReadDir(filepath.Dir(runtimeDir(b.Home, "ana"))); err != nil || len(left) > 0 {
+		b.t.Errorf("the runtime directory holds %v, %v", left, err)
+	}
+	for deadline := time.Now().Add(guestTimeout); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
 }
 
 // killSupervisor kills the process that runs the session. QEMU dies with it,

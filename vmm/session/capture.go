@@ -55,15 +55,11 @@ func (h *Host) recover(ctx context.Context, name string) (got *Captured, err err
 	if err != nil {
 		return nil, err
 	}
-	unhold, err := h.Store.Hold(ctx, "capture "+name, roots(rec.Composed)...)
+	s, unhold, err := h.loadHeld(ctx, def, rec.Composed)
 	if err != nil {
-		return nil, err
+		return nil, h.kept(name, &rec, fmt.Errorf("compose what the session lay on: %w", err))
 	}
 	defer func() { err = errors.Join(err, unhold()) }()
-	s, err := h.load(ctx, def, rec.Composed)
-	if err != nil {
-		return nil, fmt.Errorf("compose what the last session of %s lay on: %w", name, err)
-	}
 	return h.settle(ctx, name, &rec, s)
 }
 

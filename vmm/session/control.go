@@ -179,5 +179,7 @@ func listen(dir, name string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", name, err)
 	}
+	// By the time we close it, the name may be that of the next session's.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	return l, os.Chmod(filepath.Join(dir, name), 0o600)
 }

@@ -161,7 +161,7 @@ func (b *bench) interrupt() {
 			b.t.Errorf("a start given up after %v: %v", after, err)
 		}
 		cancel()
-		b.clean()
+		b.tidy()
 	}
 	if _, _, err := b.Start(b.t.Context(), "ana", Options{CPUs: 10_000}); !errors.Is(err, qemu.ErrConfig) {
 		b.t.Errorf("a machine with 10000 processors: %v", err)
@@ -261,6 +261,11 @@ func childOf(t *testing.T, pid int) int {
 func (b *bench) clean() {
 	b.t.Helper()
 	b.verify()
+	b.tidy()
+}
+
+func (b *bench) tidy() {
+	b.t.Helper()
 	left, err := os.ReadDir(b.Workspaces.Dir("ana"))
 	if err != nil {
 		b.t.Fatal(err)

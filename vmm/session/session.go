@@ -155,6 +155,11 @@ func (s *Session) Capture(ctx context.Context) (got Captured, err error) {
 	}
 	s.capture.Lock()
 	defer s.capture.Unlock()
+	select {
+	case <-s.machine.Exited():
+		return got, errors.New("the guest has ended: what it changed is captured as its session ends")
+	default:
+	}
 	copied := s.delta + ".live"
 	defer os.Remove(copied)
 	if err := s.frozenCopy(ctx, copied); err != nil {

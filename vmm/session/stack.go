@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -64,6 +65,19 @@ func (h *Host) load(ctx context.Context, def workspace.Definition, versions []wo
 	var err error
 	s.whole, err = compose.Compose(ctx, h.Store, s.layers)
 	return s, err
+}
+
+// loadHeld is load for versions that gc keeps until the function is called.
+func (h *Host) loadHeld(ctx context.Context, def workspace.Definition, versions []workspace.Pin) (*stack, func() error, error) {
+	release, err := h.Store.Hold(ctx, "capture "+def.Name, roots(versions)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := h.load(ctx, def, versions)
+	if err != nil {
+		return nil, nil, errors.Join(err, release())
+	}
+	return s, release, nil
 }
 
 func (h *Host) loadLayer(ctx context.Context, v workspace.Pin) (compose.Layer, error) {

@@ -54,12 +54,23 @@ func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *
 	return s, got, nil
 }
 
+// newSession returns a session that calls release when all else is done. Its
+// runtime directory lasts until then, so that who asks for its end while it is
+// being captured is told of that.
 func (h *Host) newSession(name string, release func() error) *Session {
-	return &Session{
-		host: h, name: name, started: time.Now(), release: release,
+	s := &Session{
+		host: h, name: name, started: time.Now(),
 		ended: make(chan struct{}), done: make(chan struct{}),
 		delta: h.Workspaces.Delta(name),
 	}
+	s.release = func() error {
+		var err error
+		if s.dir != "" {
+			err = os.RemoveAll(s.dir)
+		}
+		return errors.Join(err, release())
+	}
+	return s
 }
 
 // abandon undoes a start that failed before the guest could write anything.
@@ -104,7 +115,6 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	if s.dir, err = makeRuntimeDir(h.Home, s.name); err != nil {
 		return err
 	}
-	s.undo(func() error { return os.RemoveAll(s.dir) })
 	if err := s.prepareBoot(ctx); err != nil {
 		return err
 	}

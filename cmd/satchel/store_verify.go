@@ -23,7 +23,7 @@ and exits with status 5 if there is any.
 With --forget-damaged, chunks found damaged count as absent from then on, so
 that importing the same data again, or whatever else brings them, stores good
 copies. What is whole in the packs they lie in is copied to new ones, and the
-damaged packs are removed.`,
+damaged packs are renamed to NAME.pack.damaged.`,
 		Example: `  satchel store verify
   satchel store verify --rebuild-index   # after damage to index.db
   satchel store verify --forget-damaged  # then import the data again`,
@@ -36,7 +36,7 @@ damaged packs are removed.`,
 					}
 					a.note("index rebuilt from the packs")
 				}
-				bar := a.progress("verify", true)
+				bar := a.progress("verify")
 				result, err := h.store.Verify(c.Context(), manifest.Walk(h.store), bar.set)
 				bar.done()
 				if err != nil {

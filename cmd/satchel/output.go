@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ func (a *app) print(facts any, text func(w io.Writer)) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(facts)
 	}
-	text(a.stdout)
-	return nil
+	out := bufio.NewWriter(a.stdout)
+	text(out)
+	return out.Flush()
 }
 
 // note tells a person what is going on, beside the facts.

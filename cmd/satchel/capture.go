@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/layers/decompose"
 	"satchel/vmm/session"
 )
 
@@ -30,6 +31,7 @@ to its disk is captured.`,
 			if errors.Is(err, session.ErrNotRunning) {
 				err = a.with(func(h *home) error {
 					left, err := h.host(a).Settle(c.Context(), argv[0], nil)
+					got = session.Captured{Workspace: argv[0], Layers: []session.CapturedLayer{}, Decisions: []decompose.Decision{}}
 					if left != nil {
 						got = *left
 					}

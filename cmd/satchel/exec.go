@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"satchel/layers/workspace"
 	"satchel/vmm/agent"
 	"satchel/vmm/session"
 )
@@ -118,6 +119,11 @@ func (a *app) withSession(ctx context.Context, name string, fn func(*session.Cli
 		return err
 	}
 	client, err := session.Dial(ctx, dir, name)
+	if errors.Is(err, session.ErrNotRunning) {
+		if _, err := workspace.Open(dir).Load(name); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%w (satchel run %s --detach starts it)", err, name)
 	}

@@ -32,7 +32,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var guest *guestExit
-	if err != nil && !errors.As(err, &guest) {
+	switch {
+	case err == nil, errors.As(err, &guest):
+	case interrupted(ctx, err):
+		fmt.Fprintln(stderr, "satchel: interrupted")
+		return exitInterrupted
+	default:
 		fmt.Fprintf(stderr, "satchel: %v\n", err)
 	}
 	return exitCode(err)
@@ -48,7 +53,14 @@ const (
 	exitBusy     = 4
 	exitDamaged  = 5
 	exitMoved    = 6
+
+	exitInterrupted = 130
 )
+
+// interrupted reports whether err is only that a signal asked this program to end.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
 
 // usageError marks a command line that makes no sense.
 type usageError struct{ error }

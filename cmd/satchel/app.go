@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/layers"
 	"satchel/vmm/agent"
 	"satchel/vmm/session"
 )
@@ -28,11 +29,14 @@ If the command fails, nothing is kept. Standard input is passed to the command.`
   satchel app record lab tools -- sh -c 'tar -x -C /tmp && apt-get install -y /tmp/*.deb' < debs.tar`,
 		Args:              args(cobra.MinimumNArgs(3)),
 		ValidArgsFunction: a.completeWorkspaces,
-		RunE: func(c *cobra.Command, argv []string) (err error) {
-			if opt.Memory, err = parseSize(memory); err != nil {
-				return usageError{err}
+		RunE: func(c *cobra.Command, argv []string) error {
+			if err := checkMachineFlags(&opt, memory); err != nil {
+				return err
 			}
 			return a.with(func(h *home) error {
+				if _, err := h.layerFor(c.Context(), argv[1], layers.Group); err != nil {
+					return err
+				}
 				a.note("booting the os and group layers of %s", argv[0])
 				got, err := h.host(a).Record(c.Context(), argv[0], argv[1], opt, func(ctx context.Context, s *session.Session) error {
 					a.note("recording: %s", strings.Join(argv[2:], " "))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,9 @@ layer that owns it.`,
   satchel run ana --detach
   satchel exec ana -- hostnamectl
   satchel stop ana`,
+		Version:       version,
+		Args:          args(cobra.NoArgs),
+		RunE:          showHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -52,22 +56,50 @@ layer that owns it.`,
 		newRun(a), newExec(a), newConsole(a), newScreenshot(a),
 		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a), newMan(a), newVersion(a),
 	)
-	return root
-}
-
-// args wraps a check of positional arguments so that its failure is a usage error.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, given []string) error {
-		if err := check(c, given); err != nil {
+	root.SuggestionsMinimumDistance = 2 // what SuggestionsFor counts as near
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := c.ValidateRequiredFlags(); err != nil {
 			return usageError{fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
 		}
 		return nil
 	}
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = args(cobra.NoArgs), showHelp
+			c.Example = "  source <(satchel completion bash)"
+		}
+	}
+	return root
+}
+
+// showHelp is what a verb that only holds others does.
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
+
+// args wraps a check of positional arguments so that its failure is a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		switch {
+		case check(c, given) == nil:
+			return nil
+		case c.HasSubCommands():
+			return usageError{unknownVerb(c, given[0])}
+		}
+		return usageError{fmt.Errorf("wrong number of arguments\nusage: %s", c.UseLine())}
+	}
+}
+
+// unknownVerb names the verbs of c that may have been meant.
+func unknownVerb(c *cobra.Command, verb string) error {
+	if near := c.SuggestionsFor(verb); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", verb, strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q (see %s --help)", verb, c.CommandPath())
 }
 
 // group is a verb that only holds others.
 func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: showHelp}
 	c.AddCommand(verbs...)
 	return c
 }

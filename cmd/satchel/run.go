@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,9 +37,9 @@ in an orderly way. With --detach it returns once the guest is up.`,
   satchel run ana --display window`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
-		RunE: func(c *cobra.Command, argv []string) (err error) {
-			if opt.Memory, err = parseSize(memory); err != nil {
-				return usageError{fmt.Errorf("--memory: %w", err)}
+		RunE: func(c *cobra.Command, argv []string) error {
+			if err := checkMachineFlags(&opt, memory); err != nil {
+				return err
 			}
 			if detach {
 				return a.runDetached(c, argv[0])
@@ -56,8 +57,32 @@ func addMachineFlags(c *cobra.Command, opt *session.Options, memory *string) {
 	c.Flags().IntVar(&opt.CPUs, "cpus", 0, "the guest's processors (default: two, if there are)")
 	c.Flags().StringVar(&opt.Display, "display", "none", "the guest's screen: window, vnc or none")
 	c.Flags().StringVar(&opt.Network, "network", "user", "the guest's network: user or none")
-	completeWords(c, "display", "window", "vnc", "none")
-	completeWords(c, "network", "user", "none")
+	completeWords(c, "display", displays...)
+	completeWords(c, "network", networks...)
+}
+
+// What a guest's screen and network can be.
+var (
+	displays = []string{"window", "vnc", "none"}
+	networks = []string{"user", "none"}
+)
+
+// checkMachineFlags refuses what no machine can have before anything is started.
+func checkMachineFlags(opt *session.Options, memory string) (err error) {
+	if opt.Memory, err = parseSize(memory); err != nil {
+		return usageError{fmt.Errorf("--memory: %w", err)}
+	}
+	switch {
+	case opt.CPUs < 0:
+		err = fmt.Errorf("--cpus %d: want a number of processors", opt.CPUs)
+	case !slices.Contains(displays, opt.Display):
+		err = fmt.Errorf("--display %q: want one of %s", opt.Display, strings.Join(displays, ", "))
+	case !slices.Contains(networks, opt.Network):
+		err = fmt.Errorf("--network %q: want one of %s", opt.Network, strings.Join(networks, ", "))
+	default:
+		return nil
+	}
+	return usageError{err}
 }
 
 func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options) error {

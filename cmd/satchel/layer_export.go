@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,7 @@ what could not be set.`,
 				notes, err := exportTree(c.Context(), m, tree, argv[1], a.stdout)
 				m.bar.done()
 				if err != nil {
-					return fmt.Errorf("export to %s: %w", argv[1], err)
+					return err
 				}
 				for _, n := range notes {
 					a.note("%s", n)
@@ -107,6 +108,10 @@ func treeBytes(t layers.Tree) (n int64) {
 // writeFile makes a file that is either whole or not there.
 func writeFile(name string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	var made *fs.PathError
+	if errors.As(err, &made) {
+		return fmt.Errorf("write %s: %w", name, made.Err) // made.Path is a name that nobody knows
+	}
 	if err != nil {
 		return err
 	}

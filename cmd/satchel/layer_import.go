@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ capabilities are kept; a tar file keeps them for any user.`,
 			return a.with(func(h *home) error {
 				got, err := a.importLayer(c.Context(), h, k, argv[0], argv[1], form, message)
 				if err != nil {
-					return fmt.Errorf("import %s: %w", argv[1], err)
+					return err
 				}
 				return a.print(got, func(w io.Writer) { got.write(w) })
 			})
@@ -92,7 +93,9 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	pl := ingest.New(ctx, w, h.store.Domain())
 	stop := a.watch("import "+name, pl)
 	tree, notes, err := a.readSource(ctx, source, form, pl)
-	err = errors.Join(err, pl.Wait())
+	if stored := pl.Wait(); err == nil {
+		err = stored // else it is the same, or follows from it
+	}
 	stop()
 	if err != nil {
 		return imported{}, err
@@ -188,8 +191,9 @@ func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pi
 		tree, notes, err := oci.Import(ctx, source, pl, oci.Options{})
 		return tree, lines(notes), err
 	case "tar":
-		r := a.stdin
+		r, what := a.stdin, "standard input"
 		if source != "-" {
+			what = source
 			f, err := os.Open(source)
 			if err != nil {
 				return nil, nil, err
@@ -198,7 +202,13 @@ func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pi
 			r = f
 		}
 		tree, notes, err := tarball.Import(ctx, r, pl, tarball.Options{})
-		return tree, lines(notes), err
+		if errors.Is(err, tar.ErrHeader) {
+			err = errors.New("it is no tar file, or a damaged one")
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("import %s: %w", what, err)
+		}
+		return tree, lines(notes), nil
 	}
 	return nil, nil, usageError{fmt.Errorf("--form %q: want auto, dir, tar or oci", form)}
 }

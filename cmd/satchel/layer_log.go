@@ -31,7 +31,7 @@ func newLayerLog(a *app) *cobra.Command {
 			return a.with(func(h *home) error {
 				head, err := h.store.Heads().Lookup(c.Context(), argv[0])
 				if err != nil {
-					return fmt.Errorf("layer %s: %w", argv[0], err)
+					return err
 				}
 				out := []logged{}
 				for e, err := range h.repo.Log(c.Context(), head) {

@@ -21,7 +21,7 @@ removed. satchel store gc then frees the room that no other layer needs.`,
 			return a.with(func(h *home) error {
 				head, err := h.store.Heads().Lookup(c.Context(), argv[0])
 				if err != nil {
-					return fmt.Errorf("layer %s: %w", argv[0], err)
+					return err
 				}
 				if err := h.unstacked(head); err != nil {
 					return err

@@ -23,7 +23,7 @@ removed: the versions between stay in the log, and can be rolled back to.`,
 			return a.with(func(h *home) error {
 				head, err := h.store.Heads().Lookup(c.Context(), argv[0])
 				if err != nil {
-					return fmt.Errorf("layer %s: %w", argv[0], err)
+					return err
 				}
 				if err := h.unused(c.Context(), head); err != nil {
 					return err

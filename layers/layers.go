@@ -263,6 +263,13 @@ func CheckPath(path string) error {
 	return nil
 }
 
+// SplitPath cuts a path into the directory that it is in and its name there.
+// Of the root both are empty.
+func SplitPath(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:]
+}
+
 // Check reports the first entry that breaks a rule of trees.
 func (t Tree) Check() error {
 	for i := range t {

@@ -193,3 +193,11 @@ func TestTimesConvert(t *testing.T) {
 		t.Error("types have wrong names")
 	}
 }
+
+func TestSplitPath(t *testing.T) {
+	for path, want := range map[string][2]string{"": {}, "a": {"", "a"}, "a/b": {"a", "b"}, "a/b/c": {"a/b", "c"}} {
+		if dir, name := layers.SplitPath(path); [2]string{dir, name} != want {
+			t.Errorf("%q: got %q and %q, want %q", path, dir, name, want)
+		}
+	}
+}

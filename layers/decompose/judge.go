@@ -3,7 +3,6 @@ package decompose
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"satchel/layers"
 )
@@ -106,7 +105,8 @@ func keepParents(changes []change, verdicts []verdict) {
 
 // parent returns the directory that a path is in.
 func parent(path string) string {
-	return path[:max(0, strings.LastIndexByte(path, '/'))]
+	dir, _ := layers.SplitPath(path)
+	return dir
 }
 
 // decision states the verdict on a change for people.

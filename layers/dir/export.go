@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -166,7 +165,7 @@ func (x *exporter) link() error {
 		if e.Type != layers.Hardlink {
 			return nil
 		}
-		dir, base := split(e.Target)
+		dir, base := layers.SplitPath(e.Target)
 		if len(from) == 0 || dir != last {
 			from.close()
 			if err := from.open(x.dest, dir); err != nil {
@@ -205,10 +204,4 @@ func (x *exporter) finish() error {
 		return nil
 	}}
 	return w.run(x.dest)
-}
-
-// split cuts a path into directory and name.
-func split(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
 }

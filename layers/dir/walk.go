@@ -49,7 +49,7 @@ func (w *walk) run(root string) error {
 }
 
 func (w *walk) step(e *layers.Entry) error {
-	dir, name := split(e.Path)
+	dir, name := layers.SplitPath(e.Path)
 	if err := w.enter(dir); err != nil {
 		return err
 	}
@@ -113,6 +113,6 @@ func (w *walk) pop() error {
 		return fmt.Errorf("%q: %w", w.path, err)
 	}
 	w.dirs = w.dirs[:len(w.dirs)-1]
-	w.path, _ = split(w.path)
+	w.path, _ = layers.SplitPath(w.path)
 	return nil
 }

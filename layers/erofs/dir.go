@@ -1,8 +1,6 @@
 package erofs
 
 import (
-	"strings"
-
 	"satchel/layers"
 )
 
@@ -83,4 +81,7 @@ func (l *layout) file(i int32) int32 {
 }
 
 // base returns the last name of a path.
-func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+func base(path string) string {
+	_, name := layers.SplitPath(path)
+	return name
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -163,7 +162,8 @@ func newInfo(name string, e *layers.Entry) info {
 	if name == "" {
 		name = "."
 	}
-	return info{name[strings.LastIndexByte(name, '/')+1:], e}
+	_, last := layers.SplitPath(name)
+	return info{last, e}
 }
 
 func (i info) Name() string       { return i.name }

@@ -114,7 +114,8 @@ func (f *FS) lookup(op, name string, last bool) (*layers.Entry, error) {
 			return bad(errNotDir)
 		}
 		if elem == ".." {
-			e = f.at(parent(e.Path))
+			dir, _ := layers.SplitPath(e.Path)
+			e = f.at(dir)
 			continue
 		}
 		next := f.at(join(e.Path, elem))
@@ -165,8 +166,4 @@ func join(dir, name string) string {
 		return name
 	}
 	return dir + "/" + name
-}
-
-func parent(p string) string {
-	return p[:max(strings.LastIndexByte(p, '/'), 0)]
 }

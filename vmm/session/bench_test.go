@@ -148,8 +148,11 @@ func (b *bench) try(s *Session, script string, stdin io.Reader) (string, error) 
 	defer cancel()
 	var out, errs bytes.Buffer
 	code, err := s.Agent().Exec(ctx, agent.ExecRequest{Argv: []string{"sh", "-ec", script}, Stdin: stdin, Stdout: &out, Stderr: &errs})
-	if err != nil || code != 0 {
-		return "", fmt.Errorf("%s: exit status %d, %v\n%s%s", script, code, err, out.String(), errs.String())
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit status %d", code)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s%s", script, err, out.String(), errs.String())
 	}
 	return strings.TrimSpace(out.String()), nil
 }

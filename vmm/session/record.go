@@ -37,7 +37,7 @@ func (h *Host) Record(ctx context.Context, name, layer string, opt Options, inst
 	if err := s.start(ctx, def, published(all, layer), opt); err != nil {
 		return got, errors.Join(err, s.abandon())
 	}
-	defer remove(s.delta)
+	defer func() { err = errors.Join(err, sweep(s.delta)) }()
 	if err := s.install(ctx, install); err != nil {
 		s.Stop(context.WithoutCancel(ctx), true) //nolint:errcheck // what failed first is told
 		return got, err

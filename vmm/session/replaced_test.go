@@ -36,7 +36,22 @@ func TestOSReplaced(t *testing.T) {
 	b.record()
 	s := b.boot()
 	b.work(s)
+	client, err := Dial(t.Context(), b.Home, "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan End, 1)
+	go func() {
+		end, err := client.Stop(context.Background(), false)
+		if err != nil {
+			t.Errorf("stop through the socket: %v", err)
+		}
+		told <- end
+	}()
 	end := b.stop(s, false)
+	if other := <-told; other.How != end.How || len(other.Captured.Layers) != len(end.Captured.Layers) {
+		t.Errorf("two stops were told different ends: %+v, %+v", other, end)
+	}
 	t.Logf("stopped by %s: %v", end.How, end.Captured.Summary())
 	if end.How != "agent" {
 		t.Errorf("the guest was stopped by %s", end.How)

@@ -176,7 +176,7 @@ func TestControlErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want.Error()) {
 			t.Errorf("error %v, want %v", err, want)
 		}
-		if known := want != errors.ErrUnsupported; errors.Is(err, want) != known {
+		if known := !errors.Is(want, errors.ErrUnsupported); errors.Is(err, want) != known {
 			t.Errorf("error %v is %v: %v", err, want, !known)
 		}
 	}

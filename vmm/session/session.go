@@ -223,6 +223,7 @@ const farewell = 10 * time.Second
 // supervise waits for the guest to end, takes everything down and captures.
 func (s *Session) supervise(ctx context.Context) {
 	<-s.machine.Exited()
+	s.stopping.Do(func() {}) // waits for a stop that is about to say how
 	err := s.close()
 	s.mu.Lock()
 	end := End{Workspace: s.name, How: s.how, Seconds: time.Since(s.started).Seconds()}

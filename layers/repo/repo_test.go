@@ -154,6 +154,54 @@ func TestHeadsMoveTogetherOrNotAtAll(t *testing.T) {
 	}
 }
 
+// TestOneLayerTwiceIsRefused commits two trees of one layer, of which the second
+// would silently undo the first.
+func TestOneLayerTwiceIsRefused(t *testing.T) {
+	r, st := newRepo(t)
+	a := create(t, r, "a")
+	twice := []repo.Commit{{Head: a, Kind: layers.Data, Tree: tree(1)}, {Head: a, Kind: layers.Data, Tree: tree(2)}}
+	if _, err := commit(t, r, st, twice...); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("error %v, want ErrMoved", err)
+	}
+	if h, err := st.Heads().Lookup(t.Context(), "a"); err != nil || h != a {
+		t.Errorf("head %+v, error %v; want %+v", h, err, a)
+	}
+}
+
+// TestRollbackOfAMerge keeps both branches in the history.
+func TestRollbackOfAMerge(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 3)
+	head, err := st.Heads().Lookup(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := commit(t, r, st, repo.Commit{Head: head, Kind: layers.Data, Tree: tree(9), Parents: []store.ID{ids[2], ids[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := r.Rollback(t.Context(), "a", ids[1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.Version = back
+	seen := map[store.ID]int{}
+	for e, err := range r.Log(t.Context(), head) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[e.ID]++
+	}
+	for _, id := range append(ids, merged[0], back) {
+		if seen[id] != 1 {
+			t.Errorf("version %s is %d times in the history", id.Short(), seen[id])
+		}
+	}
+	if got, err := r.Tree(t.Context(), "a"); err != nil || len(got) != 1 || got[0].UID != 1 {
+		t.Errorf("after the rollback: %+v, %v", got, err)
+	}
+}
+
 func TestReferencesThatFail(t *testing.T) {
 	r, st := newRepo(t)
 	ids := history(t, r, st, "a", 1)

@@ -27,6 +27,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer ln.Close()
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -48,6 +49,7 @@ func (p *Proxy) ServeConn(ctx context.Context, conn net.Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lease{ctx: ctx, client: p.client, link: link{w: conn}, streams: make(map[uint32]*stream)}
 	defer l.wg.Wait()
+	defer conn.Close() // before the wait: a client that does not read holds relays up
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()

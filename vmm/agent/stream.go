@@ -6,7 +6,7 @@ import (
 )
 
 // maxQueued bounds the frames of a stream that wait to be taken and need no
-// credit.
+// credit. A reply or a close is never one too many because of data before it.
 const maxQueued = 256
 
 // A stream is one end of a stream of frames. The read loop pushes, one
@@ -20,6 +20,7 @@ type stream struct {
 	cond     sync.Cond // on any change below
 	queue    []Frame
 	held     int   // cost of the data frames in queue
+	others   int   // how many of the frames in queue are not data
 	window   int   // what may be sent before more credit
 	consumed int   // taken by recv's caller and not yet credited
 	err      error // no more frames will be pushed, none may be sent
@@ -44,15 +45,23 @@ func (s *stream) push(f Frame) {
 		s.pushCredit(f)
 		return
 	}
-	if f.Type.isData() {
-		s.held += f.cost()
-	}
-	if s.held > Window || !f.Type.isData() && len(s.queue) > maxQueued {
+	if s.count(f, 1); s.held > Window || s.others > maxQueued {
 		s.err = errWindow
 		return
 	}
 	f.Payload = append([]byte(nil), f.Payload...)
 	s.queue = append(s.queue, f)
+}
+
+// count keeps account of the frames in the queue: n is 1 for one more and -1 for
+// one less.
+func (s *stream) count(f Frame, n int) {
+	switch {
+	case f.Type.isData():
+		s.held += n * f.cost()
+	case f.Type != TypeCredit: // which waits only merged, never two in a row
+		s.others += n
+	}
 }
 
 // pushCredit uses credit, or merges it with credit that waits to be relayed.
@@ -81,9 +90,7 @@ func (s *stream) recv() (Frame, error) {
 	}
 	f := s.queue[0]
 	s.queue = s.queue[1:]
-	if f.Type.isData() {
-		s.held -= f.cost()
-	}
+	s.count(f, -1)
 	return f, nil
 }
 

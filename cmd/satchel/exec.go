@@ -39,7 +39,7 @@ and error are passed through, and so is the exit status.`,
 		},
 	}
 	c.Flags().StringArrayVar(&env, "env", nil, "a variable for the command, NAME=VALUE")
-	c.Flags().StringVar(&dir, "dir", "", "the directory to run it in (default /)")
+	c.Flags().StringVar(&dir, "dir", "", "the directory to run it in (default: the user's home)")
 	c.Flags().StringVar(&user, "user", "", "the user to run it as (default root)")
 	c.Flags().BoolVarP(&tty, "tty", "t", false, "run it on a terminal, for shells and the like")
 	return c

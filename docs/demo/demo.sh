@@ -13,7 +13,7 @@ bold= dim= plain=
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
-install='mkdir /tmp/debs && tar -x -C /tmp/debs && apt-get -qq install -y --no-install-recommends /tmp/debs/*.deb'
+install='mkdir /tmp/debs && tar -x -C /tmp/debs && apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends /tmp/debs/*.deb'
 guest() { satchel exec ana -- "$@"; }
 
 results=() failed=0

@@ -12,7 +12,7 @@ func newScreenshot(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "screenshot WORKSPACE FILE.png",
 		Short:             "Save what the guest's screen shows",
-		Long:              `Saves what the guest's screen shows as a PNG picture. The guest must have been started with a screen: --display vnc or window.`,
+		Long:              `Saves what the guest's screen shows as a PNG picture, whether anybody looks at it or not.`,
 		Example:           `  satchel screenshot ana screen.png`,
 		Args:              args(cobra.ExactArgs(2)),
 		ValidArgsFunction: a.completeWorkspaces,

@@ -37,6 +37,9 @@ If the command fails, nothing is kept. Standard input is passed to the command.`
 				if _, err := h.layerFor(c.Context(), argv[1], layers.Group); err != nil {
 					return err
 				}
+				if err := h.preferences(c, argv[0], &opt); err != nil {
+					return err
+				}
 				a.note("booting the os and group layers of %s", argv[0])
 				got, err := h.host(a).Record(c.Context(), argv[0], argv[1], opt, func(ctx context.Context, s *session.Session) error {
 					a.note("recording: %s", strings.Join(argv[2:], " "))

@@ -44,7 +44,12 @@ in an orderly way. With --detach it returns once the guest is up.`,
 			if detach {
 				return a.runDetached(c, argv[0])
 			}
-			return a.with(func(h *home) error { return a.runAttached(c.Context(), h, argv[0], opt) })
+			return a.with(func(h *home) error {
+				if err := h.preferences(c, argv[0], &opt); err != nil {
+					return err
+				}
+				return a.runAttached(c.Context(), h, argv[0], opt)
+			})
 		},
 	}
 	c.Flags().BoolVar(&detach, "detach", false, "return once the guest is up")
@@ -66,6 +71,22 @@ var (
 	displays = []string{"window", "vnc", "none"}
 	networks = []string{"user", "none"}
 )
+
+// preferences takes what the command line does not say from the workspace's
+// definition.
+func (h *home) preferences(c *cobra.Command, name string, opt *session.Options) error {
+	def, err := h.workspaces.Load(name)
+	if err != nil {
+		return err
+	}
+	if !c.Flags().Changed("memory") && def.Options.Memory > 0 {
+		opt.Memory = def.Options.Memory
+	}
+	if !c.Flags().Changed("cpus") && def.Options.CPUs > 0 {
+		opt.CPUs = def.Options.CPUs
+	}
+	return nil
+}
 
 // checkMachineFlags refuses what no machine can have before anything is started.
 func checkMachineFlags(opt *session.Options, memory string) (err error) {

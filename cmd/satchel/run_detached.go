@@ -55,7 +55,9 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 	}
 	argv := []string{"run", name, "--home", at}
 	for _, flag := range []string{"memory", "cpus", "display", "network"} {
-		argv = append(argv, "--"+flag, c.Flag(flag).Value.String())
+		if f := c.Flag(flag); f.Changed {
+			argv = append(argv, "--"+flag, f.Value.String())
+		}
 	}
 	log := filepath.Join(at, "workspaces", name, "run.log")
 	out, err := os.Create(log)

@@ -66,13 +66,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// lay writes files below a directory.
+// lay writes files below a directory, all of the same age.
 func lay(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
 		file := filepath.Join(dir, name)
 		must(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		must(t, os.WriteFile(file, []byte(content), 0o644))
+		must(t, os.Chtimes(file, time.Time{}, time.Unix(1_750_000_000, 0)))
 	}
 }
 

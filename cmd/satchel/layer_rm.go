@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,15 @@ func (h *home) unstacked(head store.Head) error {
 		def, err := h.workspaces.Load(name)
 		if err != nil {
 			return err
+		}
+		rec, err := h.workspaces.LoadSession(name)
+		if err != nil && !errors.Is(err, store.ErrNotExist) {
+			return err
+		}
+		for _, pin := range rec.Composed {
+			if pin.Layer == head.Layer {
+				return fmt.Errorf("workspace %s has changes that lie on layer %s (first: satchel stop %s, or satchel capture %s)", name, head.Name, name, name)
+			}
 		}
 		for _, l := range def.Stack() {
 			if l.ID == head.Layer {

@@ -116,8 +116,11 @@ func (a *app) runAttached(ctx context.Context, h *home, name string, opt session
 	}
 	a.note("booting %s (%s)", name, accelerator(s.Status()))
 	status, readyErr := s.Ready(ctx)
-	if readyErr == nil && a.watched() {
+	switch {
+	case readyErr == nil && a.watched():
 		a.note("%s is up after %.1f s; ctrl-C stops it", name, status.Boot.ReadySeconds)
+	case readyErr != nil && ctx.Err() == nil:
+		a.note("%s is not up: %v\nsatchel console %s looks at it, satchel stop %s ends it", name, readyErr, name, name)
 	}
 	end, err := s.Wait(ctx)
 	if errors.Is(err, context.Canceled) {

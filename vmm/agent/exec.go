@@ -12,7 +12,7 @@ import (
 type ExecRequest struct {
 	Argv []string // the first is looked for in the guest's PATH
 	Env  []string // KEY=value, added to the guest's default
-	Dir  string   // "": the user's home
+	Dir  string   // "": the user's home, or / if there is none
 	User string   // "": root
 	TTY  *Size    // not nil: run on a terminal of that size; all output is Stdout
 

@@ -111,7 +111,8 @@ func TestExecNotStarted(t *testing.T) {
 		"a directory":       {agent.ExecRequest{Argv: []string{"/usr"}}, agent.CodeNotExecutable},
 		"nothing":           {agent.ExecRequest{}, agent.CodeNotStarted},
 		"no such user":      {agent.ExecRequest{Argv: []string{"true"}, User: "no-such-user"}, agent.CodeNotStarted},
-		"no such directory": {agent.ExecRequest{Argv: []string{"true"}, Dir: "/no/such"}, agent.CodeNotFound},
+		"no such directory": {agent.ExecRequest{Argv: []string{"true"}, Dir: "/no/such"}, agent.CodeNotStarted},
+		"no directory":      {agent.ExecRequest{Argv: []string{"true"}, Dir: "/etc/passwd"}, agent.CodeNotStarted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, err := c.Exec(t.Context(), tt.req)

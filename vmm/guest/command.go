@@ -43,8 +43,8 @@ func spawn(c agent.Command) (*process, error) {
 		return nil, err
 	}
 	env := append(who.env(), c.Env...)
-	if c.Dir == "" {
-		c.Dir = who.home
+	if c.Dir, err = workDir(c.Dir, who.home); err != nil {
+		return nil, err
 	}
 	name, err := lookPath(c.Argv[0], c.Dir, env)
 	if err != nil {
@@ -109,6 +109,25 @@ func lookUp(name string) (identity, error) {
 		name: name, home: u.HomeDir, shell: "/bin/sh",
 		credential: &syscall.Credential{Uid: ids[0], Gid: ids[1], Groups: ids[2:]},
 	}, nil
+}
+
+// workDir is the directory to start in: the one asked for, which must be there,
+// else the user's home, else the root, as login(1) has it.
+func workDir(asked, home string) (string, error) {
+	if asked == "" {
+		if info, err := os.Stat(home); err != nil || !info.IsDir() {
+			return "/", nil //nolint:nilerr // many users of services have no home
+		}
+		return home, nil
+	}
+	info, err := os.Stat(asked)
+	switch {
+	case err != nil: // not wrapped: it is not the command that does not exist
+		return "", fmt.Errorf("working directory: %v", err)
+	case !info.IsDir():
+		return "", fmt.Errorf("working directory %s: not a directory", asked)
+	}
+	return asked, nil
 }
 
 // lookPath finds a command's file: from dir if the name has a slash, else in the

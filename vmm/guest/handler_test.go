@@ -76,6 +76,23 @@ func TestReadyEnds(t *testing.T) {
 	}
 }
 
+func TestWorkDir(t *testing.T) {
+	home := t.TempDir()
+	for _, tt := range []struct{ asked, home, want string }{
+		{"", home, home},
+		{"", "/nonexistent", "/"},
+		{"", "", "/"},
+		{"/usr", home, "/usr"},
+	} {
+		if got, err := workDir(tt.asked, tt.home); got != tt.want || err != nil {
+			t.Errorf("workDir(%q, %q) = %q, %v; want %q", tt.asked, tt.home, got, err, tt.want)
+		}
+	}
+	if _, err := workDir(filepath.Join(home, "x"), home); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory that is not there: %v, want an error that is not the command's", err)
+	}
+}
+
 func TestDoWithoutGuest(t *testing.T) {
 	h := NewHandler(Guest{})
 	for op, ok := range map[agent.Op]bool{

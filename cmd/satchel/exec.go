@@ -25,7 +25,9 @@ func newExec(a *app) *cobra.Command {
 		Use:   "exec WORKSPACE -- COMMAND [ARG]...",
 		Short: "Run a command in the running guest",
 		Long: `Runs a command in the guest, as its root, without a shell. Standard input, output
-and error are passed through, and so is the exit status.`,
+and error are passed through, and so is the exit status; 127 means that there is
+no such command, 126 that it may not be executed, 125 that it could not be
+started for another reason.`,
 		Example: `  satchel exec ana -- systemctl --failed
   satchel exec ana --tty -- bash
   satchel exec ana -- sh -c 'cat > /tmp/app.deb && apt-get install -y /tmp/app.deb' < app.deb
@@ -57,10 +59,14 @@ func (a *app) exec(ctx context.Context, g *agent.Client, req agent.ExecRequest, 
 		defer restore()
 	}
 	code, err := g.Exec(ctx, req)
-	if err != nil {
+	var refused *agent.GuestError
+	switch {
+	case errors.As(err, &refused):
+		a.note("%scannot run %s in the guest: %s", lastWord, req.Argv[0], refused.Reason)
+		return &guestExit{code} // 125 to 127, as shells have it
+	case err != nil:
 		return fmt.Errorf("run %s in the guest: %w", req.Argv[0], err)
-	}
-	if code != 0 {
+	case code != 0:
 		return &guestExit{code}
 	}
 	return nil

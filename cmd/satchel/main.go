@@ -75,9 +75,12 @@ func (e *guestExit) Error() string { return fmt.Sprintf("exit status %d in the g
 func exitCode(err error) int {
 	var usage usageError
 	var guest *guestExit
+	var child *relayed
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &child):
+		return child.code
 	case errors.As(err, &guest):
 		return guest.code
 	case errors.As(err, &usage):

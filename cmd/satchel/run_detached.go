@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/store"
 	"satchel/vmm/session"
 )
 
@@ -25,7 +26,7 @@ func (a *app) runDetached(c *cobra.Command, name string) error {
 		return err
 	}
 	if _, err := session.Dial(c.Context(), home, name); err == nil {
-		return fmt.Errorf("workspace %s runs already (satchel stop %s ends it)", name, name)
+		return fmt.Errorf("workspace %s: %w (satchel stop %s ends it)", name, store.ErrBusy, name)
 	}
 	child, log, err := a.spawn(c, home, name)
 	if err != nil {
@@ -123,6 +124,12 @@ func (r *relay) copy() {
 	}
 }
 
+// relayed is the failure of the supervising process, with its exit code.
+type relayed struct {
+	error
+	code int
+}
+
 // failure is the process's last word, or else err.
 func (r *relay) failure(err error) error {
 	r.copy()
@@ -130,5 +137,10 @@ func (r *relay) failure(err error) error {
 	if readErr != nil || len(text) <= r.done {
 		return err
 	}
-	return errors.New(strings.TrimPrefix(strings.TrimSpace(string(text[r.done:])), lastWord))
+	said := errors.New(strings.TrimPrefix(strings.TrimSpace(string(text[r.done:])), lastWord))
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.ExitCode() > 0 {
+		return &relayed{said, ended.ExitCode()}
+	}
+	return said
 }

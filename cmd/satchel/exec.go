@@ -81,7 +81,7 @@ func (a *app) lendTerminal(req *agent.ExecRequest) (restore func(), err error) {
 	}
 	size := func() agent.Size {
 		w, h, err := term.GetSize(int(f.Fd()))
-		if err != nil {
+		if err != nil || w == 0 || h == 0 {
 			return agent.Size{Rows: 24, Cols: 80}
 		}
 		return agent.Size{Rows: uint16(h), Cols: uint16(w)}

@@ -123,7 +123,7 @@ func workDir(asked, home string) (string, error) {
 	info, err := os.Stat(asked)
 	switch {
 	case err != nil: // not wrapped: it is not the command that does not exist
-		return "", fmt.Errorf("working directory: %v", err)
+		return "", errors.New("working directory: " + err.Error())
 	case !info.IsDir():
 		return "", fmt.Errorf("working directory %s: not a directory", asked)
 	}

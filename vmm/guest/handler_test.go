@@ -76,6 +76,13 @@ func TestReadyEnds(t *testing.T) {
 	}
 }
 
+func TestLastWords(t *testing.T) {
+	err := errors.Join(errors.New("no disk"), errors.New("load module ext4.ko: bad"))
+	if got, want := lastWords(err), "satchel: cannot start: no disk; load module ext4.ko: bad"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestWorkDir(t *testing.T) {
 	home := t.TempDir()
 	for _, tt := range []struct{ asked, home, want string }{

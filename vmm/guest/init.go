@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,10 +34,16 @@ const overlayOptions = "lowerdir=" + lowerDir +
 func runInit(args []string) {
 	fmt.Printf("%s in %d ms\n", Marker, sinceBoot().Milliseconds())
 	if err := start(args); err != nil {
-		fmt.Printf("%s %v\n", CannotStart, err)
+		fmt.Println(lastWords(err))
 	}
 	unix.Sync()
 	powerOff()
+}
+
+// lastWords is the line that says why the guest does not start. All that may
+// have led to it stands in one line, so that a host finds it whole.
+func lastWords(err error) string {
+	return CannotStart + " " + strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
 // powerOff ends the machine. It does not return: process 1 must not end.

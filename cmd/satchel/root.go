@@ -97,10 +97,16 @@ func unknownVerb(c *cobra.Command, verb string) error {
 	return fmt.Errorf("unknown command %q (see %s --help)", verb, c.CommandPath())
 }
 
-// group is a verb that only holds others.
+// group is a verb that only holds others, with an example of each.
 func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: showHelp}
 	c.AddCommand(verbs...)
+	var examples []string
+	for _, v := range verbs {
+		first, _, _ := strings.Cut(v.Example, "\n")
+		examples = append(examples, first)
+	}
+	c.Example = strings.Join(examples, "\n")
 	return c
 }
 

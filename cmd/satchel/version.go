@@ -13,9 +13,10 @@ var version = "development"
 
 func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of satchel",
-		Args:  args(cobra.NoArgs),
+		Use:     "version",
+		Short:   "Print the version of satchel",
+		Example: `  satchel version --json`,
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			facts := struct {
 				Version string `json:"version"`

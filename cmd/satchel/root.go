@@ -103,8 +103,12 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	c.AddCommand(verbs...)
 	var examples []string
 	for _, v := range verbs {
-		first, _, _ := strings.Cut(v.Example, "\n")
-		examples = append(examples, first)
+		for line := range strings.Lines(v.Example) {
+			if strings.Contains(line, use+" "+v.Name()) {
+				examples = append(examples, strings.TrimRight(line, "\n"))
+				break
+			}
+		}
 	}
 	c.Example = strings.Join(examples, "\n")
 	return c

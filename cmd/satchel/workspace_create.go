@@ -39,6 +39,7 @@ already: then they are taken as they are.`,
 	}
 	c.Flags().StringVar(&osLayer, "os", "", "the os layer (required)")
 	c.Flags().StringArrayVar(&groups, "group", nil, "a group layer; later ones lie above earlier ones")
+	a.completeLayerFlags(c, "os", "group")
 	c.MarkFlagRequired("os") //nolint:errcheck // the flag is defined above
 	return c
 }

@@ -53,5 +53,6 @@ the groups given replace all that there were; --group "" leaves none.`,
 	}
 	c.Flags().StringVar(&osLayer, "os", "", "the os layer")
 	c.Flags().StringArrayVar(&groups, "group", nil, "a group layer; later ones lie above earlier ones")
+	a.completeLayerFlags(c, "os", "group")
 	return c
 }

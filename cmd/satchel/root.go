@@ -131,6 +131,7 @@ func (h *home) host(a *app) *session.Host {
 	return host
 }
 
+// Close closes the store; the rest of a home is not held open.
 func (h *home) Close() error { return h.store.Close() }
 
 // homeDir is the absolute path of the home.

@@ -13,6 +13,7 @@ type StartError struct {
 	Err     error  // what Satchel saw
 }
 
+// Error gives QEMU's own words where there are any, and the hint.
 func (e *StartError) Error() string {
 	text := "start qemu: "
 	if e.Message != "" {

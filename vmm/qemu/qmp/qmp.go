@@ -48,6 +48,7 @@ type Error struct {
 	Desc    string `json:"desc"`  // for people, with no promise about its wording
 }
 
+// Error names the command and what the monitor said of it.
 func (e *Error) Error() string { return fmt.Sprintf("qemu %s: %s", e.Command, e.Desc) }
 
 // An Event is something that happened in QEMU or its guest.

@@ -34,7 +34,7 @@ func (r *Repo) Resolve(ctx context.Context, ref string) (Resolved, error) {
 	}
 	head, err := r.st.Heads().Lookup(ctx, name)
 	if err != nil {
-		return Resolved{}, fmt.Errorf("layer %q: %w", name, err)
+		return Resolved{}, err
 	}
 	if !exact {
 		res := Resolved{Head: head, ID: head.Version}

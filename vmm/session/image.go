@@ -55,7 +55,7 @@ func writeSparse(ctx context.Context, file string, image *erofs.Image, progress 
 	part := file + ".part"
 	f, err := os.Create(part)
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", file, errors.Unwrap(err))
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err == nil {

@@ -221,6 +221,9 @@ func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, opt Option
 		return err
 	}
 	s.machine = machine
+	if cfg.Display.Kind == qemu.VNC {
+		s.host.note("the screen is a VNC server on %s", cfg.Display.VNC)
+	}
 	s.undo(func() error { machine.Kill(); return nil })
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"satchel/layers"
 	"satchel/layers/manifest"
 	"satchel/layers/workspace"
 	"satchel/store"
@@ -66,11 +67,62 @@ func TestOSReplaced(t *testing.T) {
 
 	old := b.version("debian")
 	b.importTar("debian", "os-v2.tar")
+	b.differsBelowOnly(old)
 	s = b.boot()
 	b.compare(s)
 	b.collect(s, old)
 	b.stop(s, true)
 	b.clean()
+}
+
+// differsBelowOnly checks that ana composes, on the os layer as it was and as it
+// is, to trees that differ just where those two systems do.
+func (b *bench) differsBelowOnly(old store.ID) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	def, err := b.Workspaces.Load("ana")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	pins, err := b.current(ctx, def)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	now, err := b.load(ctx, def, pins)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	pins[0].Version = old
+	before, err := b.load(ctx, def, pins)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	whole := differences(before.whole.Tree, now.whole.Tree)
+	below := differences(before.layers[0].Tree, now.layers[0].Tree)
+	for path := range whole {
+		if !below[path] {
+			b.t.Errorf("the systems agree on %s, what they compose to does not", path)
+		}
+	}
+	if len(whole) < 1000 {
+		b.t.Errorf("two different systems compose to trees that differ at %d paths, of %d below", len(whole), len(below))
+	}
+}
+
+// differences are the paths at which two trees differ.
+func differences(a, b layers.Tree) map[string]bool {
+	out := map[string]bool{}
+	for i := range a {
+		if e := b.Find(a[i].Path); e == nil || !a.Resolve(&a[i]).Same(b.Resolve(e)) {
+			out[a[i].Path] = true
+		}
+	}
+	for i := range b {
+		if a.Find(b[i].Path) == nil {
+			out[b[i].Path] = true
+		}
+	}
+	return out
 }
 
 // record makes the group layer and adds it to ana.

@@ -76,15 +76,6 @@ func Create(dir string) (*Store, error) {
 	return create(dir, d, durable.FS{})
 }
 
-// CreateIn makes a new store in the given domain, so that its chunks have the
-// same IDs as those of other stores in it.
-func CreateIn(dir string, d chunk.Domain) (*Store, error) {
-	if err := d.Check(); err != nil {
-		return nil, err
-	}
-	return create(dir, d, durable.FS{})
-}
-
 // create writes the configuration last: a directory without one is no store,
 // and Create may be tried again on what a crash left.
 func create(dir string, d chunk.Domain, fsys durable.FS) (*Store, error) {

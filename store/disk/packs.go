@@ -45,18 +45,28 @@ func (s *Store) packFiles() ([]packFile, error) {
 	return packs, nil
 }
 
+// openPack opens a pack for reading and tells its size in bytes.
+func (s *Store) openPack(name string) (*os.File, int64, error) {
+	f, err := os.Open(s.packPath(name))
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
 // readDirectory reads what a pack says it holds.
 func (s *Store) readDirectory(name string) ([]pack.Frame, error) {
-	f, err := os.Open(s.packPath(name))
+	f, size, err := s.openPack(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() // read only
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	frames, err := pack.ReadDirectory(f, info.Size())
+	frames, err := pack.ReadDirectory(f, size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
@@ -79,17 +89,13 @@ func placesOf(name string, f pack.Frame) []index.Placed {
 // salvage finds what a pack holds without the help of its directory. Of frames
 // that are damaged it finds nothing, since it cannot tell what they held.
 func (s *Store) salvage(name string) ([]pack.Frame, error) {
-	f, err := os.Open(s.packPath(name))
+	f, size, err := s.openPack(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() // read only
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	var frames []pack.Frame
-	err = pack.Salvage(f, info.Size(), func(off int64, n int, c pack.Content) error {
+	err = pack.Salvage(f, size, func(off int64, n int, c pack.Content) error {
 		if c.Damage != nil {
 			return nil //nolint:nilerr // scrub tells of it; here the whole ones count
 		}

@@ -150,7 +150,7 @@ func (v *bootable) boot(b *testing.B, change func([]string)) []time.Duration {
 		b.Fatal(err)
 	}
 	far.Close()
-	defer func() { cmd.Process.Kill(); cmd.Wait() }() //nolint:errcheck // it is over
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	var took []time.Duration
 	for len(took) < len(milestones) {
 		time.Sleep(5 * time.Millisecond)

@@ -40,7 +40,7 @@ func killAfter(t *testing.T, after time.Duration, home string, argv ...string) (
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(after, func() { cmd.Process.Kill() }) //nolint:errcheck // it has ended
+	timer := time.AfterFunc(after, func() { cmd.Process.Kill() })
 	err := cmd.Wait()
 	return !timer.Stop() || err != nil
 }

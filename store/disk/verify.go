@@ -140,7 +140,7 @@ func (v *scrub) step(size int64) {
 
 // pack scrubs one pack.
 func (v *scrub) pack(ctx context.Context, u index.Use) error {
-	f, err := os.Open(v.store.packPath(u.Name))
+	f, size, err := v.store.openPack(u.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.step(u.Size)
 		return v.lost(ctx, u)
@@ -148,15 +148,11 @@ func (v *scrub) pack(ctx context.Context, u index.Use) error {
 		return err
 	}
 	defer f.Close() // read only
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() != u.Size {
-		v.torn(u.Name, "%d bytes: want %d", info.Size(), u.Size)
+	if size != u.Size {
+		v.torn(u.Name, "%d bytes: want %d", size, u.Size)
 	}
 	var suspects []suspect
-	frames, err := pack.ReadDirectory(f, info.Size())
+	frames, err := pack.ReadDirectory(f, size)
 	if isCorrupt(err) {
 		v.torn(u.Name, "%v", err)
 		suspects, err = v.store.fromIndex(ctx, u.Name)

@@ -119,6 +119,15 @@ type Putter interface {
 // Close.
 type Writer interface {
 	Putter
+	// Has answers for each ID in turn whether the store holds the chunk, or
+	// this writer has it staged. What it says is there stays until Close.
+	Haser
+	// PutFrame stages the chunks of a pack frame, as another store of the same
+	// domain sent it, and returns their IDs in order. Each chunk is named by
+	// hashing it; a frame of which every chunk is new is kept as it is, without
+	// compressing it again. A damaged frame fails with [ErrCorrupt], is not
+	// staged, and is no error of the writer. The frame is not kept by the call.
+	PutFrame(ctx context.Context, frame []byte) ([]ID, error)
 	// Flush makes everything put so far durable and visible.
 	Flush(ctx context.Context) error
 	// Stats tells what this writer has added so far.
@@ -178,6 +187,9 @@ type Move struct {
 	Layer LayerID
 	From  ID // what the head must be now; zero: no version yet
 	To    ID
+	// Partial are versions in To's history of which the store holds the record
+	// but not the trees. They are noted in the same transaction.
+	Partial []ID
 }
 
 // Heads keeps the heads of layers.
@@ -185,6 +197,11 @@ type Heads interface {
 	// Create adds a layer with no version. It fails with [ErrExist] when the
 	// name is taken.
 	Create(ctx context.Context, name string) (Head, error)
+	// Add adds a layer that was made in another store, with no version. It
+	// fails with [ErrExist] when the ID or the name is taken.
+	Add(ctx context.Context, layer LayerID, name string) (Head, error)
+	// Rename gives a layer another name, or fails with [ErrExist].
+	Rename(ctx context.Context, layer LayerID, name string) error
 	// Lookup finds a layer by name, or fails with [ErrNotExist].
 	Lookup(ctx context.Context, name string) (Head, error)
 	// Head finds a layer by its ID, or fails with [ErrNotExist].
@@ -196,6 +213,11 @@ type Heads interface {
 	CompareAndSwap(ctx context.Context, moves ...Move) error
 	// Remove forgets a layer and its history, if its head is still version.
 	Remove(ctx context.Context, layer LayerID, version ID) error
+	// Partial returns the versions, of all layers, of which the store holds
+	// the record but not the trees.
+	Partial(ctx context.Context) (map[ID]struct{}, error)
+	// Complete takes versions off that list: their trees are there now.
+	Complete(ctx context.Context, versions ...ID) error
 }
 
 // A Walker visits every chunk that a root reaches, the root included. It skips

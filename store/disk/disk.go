@@ -76,6 +76,16 @@ func Create(dir string) (*Store, error) {
 	return create(dir, d, durable.FS{})
 }
 
+// CreateIn makes a new store in the given domain and opens it, as Create does.
+func CreateIn(dir string, d chunk.Domain) (*Store, error) { return create(dir, d, durable.FS{}) }
+
+// OpenFaulty opens a store for tests of what is built upon it. Before each
+// durable step fault is asked: nil lets the step be, an error fails it, and
+// happens says that it took effect all the same, as when power fails just after.
+func OpenFaulty(dir string, fault func(op, file string) (err error, happens bool)) (*Store, error) { //nolint:revive // the error is what the step is to report
+	return open(dir, durable.FS{Fault: func(s durable.Step) (error, bool) { return fault(s.Op, s.Name) }})
+}
+
 // create writes the configuration last: a directory without one is no store,
 // and Create may be tried again on what a crash left.
 func create(dir string, d chunk.Domain, fsys durable.FS) (*Store, error) {

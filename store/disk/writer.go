@@ -294,3 +294,13 @@ func (w *writer) fail(err error) error {
 	}
 	return err
 }
+
+// Has answers for each ID in turn whether the chunk is there.
+func (w *writer) Has(ctx context.Context, ids []store.ID) ([]bool, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// PutFrame stages the chunks of a pack frame.
+func (w *writer) PutFrame(ctx context.Context, frame []byte) ([]store.ID, error) {
+	return nil, errors.ErrUnsupported
+}

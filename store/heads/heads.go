@@ -8,7 +8,9 @@
 //
 // Invariants:
 //
-//   - All the moves of one compare-and-swap happen, durably, or none.
+//   - All the moves of one compare-and-swap happen, durably, or none, and with
+//     them the marks of the versions whose trees did not come along.
+//   - The version that a head is at is never marked as partial by its move.
 //   - A lease lives exactly as long as the process that took it holds the lock
 //     on the lease's file, so one that died is known at once, wherever it ran.
 //
@@ -20,7 +22,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -38,9 +39,10 @@ const Version = 1
 const MaxName = 255
 
 var (
-	headsBucket  = []byte("heads")  // layer ID: version and name
-	namesBucket  = []byte("names")  // name: layer ID
-	leasesBucket = []byte("leases") // lease name: lease, as JSON
+	headsBucket   = []byte("heads")   // layer ID: version and name
+	namesBucket   = []byte("names")   // name: layer ID
+	leasesBucket  = []byte("leases")  // lease name: lease, as JSON
+	partialBucket = []byte("partial") // version: layer ID; made when it is first needed
 )
 
 // Heads is the heads, leases and epoch of one store. It implements
@@ -78,17 +80,22 @@ func (h *Heads) Init(tmp string) error {
 
 // Create adds a layer with no version.
 func (h *Heads) Create(ctx context.Context, name string) (store.Head, error) {
-	if name == "" || len(name) > MaxName || strings.IndexByte(name, 0) >= 0 {
-		return store.Head{}, fmt.Errorf("layer name %.40q: want 1 to %d bytes, none of them NUL", name, MaxName)
+	var layer store.LayerID
+	rand.Read(layer[:]) // never fails
+	return h.Add(ctx, layer, name)
+}
+
+// Add adds a layer that was made in another store, with no version.
+func (h *Heads) Add(ctx context.Context, layer store.LayerID, name string) (store.Head, error) {
+	if layer.IsZero() {
+		return store.Head{}, fmt.Errorf("layer %q: its ID is zero", name)
 	}
-	head := store.Head{Name: name}
-	rand.Read(head.Layer[:]) // never fails
+	head := store.Head{Layer: layer, Name: name}
 	err := h.file.Update(ctx, func(tx *bbolt.Tx) error {
-		names := tx.Bucket(namesBucket)
-		if names.Get([]byte(name)) != nil {
-			return fmt.Errorf("layer %q: %w", name, store.ErrExist)
+		if tx.Bucket(headsBucket).Get(layer[:]) != nil {
+			return fmt.Errorf("layer %s: %w", layer, store.ErrExist)
 		}
-		if err := names.Put([]byte(name), head.Layer[:]); err != nil {
+		if err := takeName(tx, head); err != nil {
 			return err
 		}
 		return putHead(tx, head)
@@ -97,6 +104,36 @@ func (h *Heads) Create(ctx context.Context, name string) (store.Head, error) {
 		return store.Head{}, err
 	}
 	return head, nil
+}
+
+// Rename gives a layer another name.
+func (h *Heads) Rename(ctx context.Context, layer store.LayerID, name string) error {
+	return h.file.Update(ctx, func(tx *bbolt.Tx) error {
+		head, err := getHead(tx, layer)
+		if err != nil || head.Name == name {
+			return err
+		}
+		if err := tx.Bucket(namesBucket).Delete([]byte(head.Name)); err != nil {
+			return err
+		}
+		head.Name = name
+		if err := takeName(tx, head); err != nil {
+			return err
+		}
+		return putHead(tx, head)
+	})
+}
+
+// takeName gives a layer a name that no other has.
+func takeName(tx *bbolt.Tx, head store.Head) error {
+	if head.Name == "" || len(head.Name) > MaxName || strings.IndexByte(head.Name, 0) >= 0 {
+		return fmt.Errorf("layer name %.40q: want 1 to %d bytes, none of them NUL", head.Name, MaxName)
+	}
+	names := tx.Bucket(namesBucket)
+	if names.Get([]byte(head.Name)) != nil {
+		return fmt.Errorf("layer %q: %w", head.Name, store.ErrExist)
+	}
+	return names.Put([]byte(head.Name), head.Layer[:])
 }
 
 // Lookup finds a layer by name.
@@ -166,7 +203,7 @@ func (h *Heads) CompareAndSwap(ctx context.Context, moves ...store.Move) error {
 				return err
 			}
 		}
-		return nil
+		return notePartial(tx, moves)
 	})
 }
 
@@ -183,7 +220,10 @@ func (h *Heads) Remove(ctx context.Context, layer store.LayerID, version store.I
 		if err := tx.Bucket(namesBucket).Delete([]byte(head.Name)); err != nil {
 			return err
 		}
-		return tx.Bucket(headsBucket).Delete(layer[:])
+		if err := tx.Bucket(headsBucket).Delete(layer[:]); err != nil {
+			return err
+		}
+		return dropPartial(tx, layer)
 	})
 }
 
@@ -202,21 +242,3 @@ func getHead(tx *bbolt.Tx, layer store.LayerID) (store.Head, error) {
 func putHead(tx *bbolt.Tx, head store.Head) error {
 	return tx.Bucket(headsBucket).Put(head.Layer[:], append(head.Version[:], head.Name...))
 }
-
-var errToCome = errors.New("not built yet")
-
-// Add adds a layer that was made in another store, with no version.
-func (h *Heads) Add(ctx context.Context, layer store.LayerID, name string) (store.Head, error) {
-	return store.Head{}, errToCome
-}
-
-// Rename gives a layer another name.
-func (h *Heads) Rename(ctx context.Context, layer store.LayerID, name string) error {
-	return errToCome
-}
-
-// Partial returns the versions of which the store holds only the record.
-func (h *Heads) Partial(ctx context.Context) (map[store.ID]struct{}, error) { return nil, errToCome }
-
-// Complete takes versions off that list.
-func (h *Heads) Complete(ctx context.Context, versions ...store.ID) error { return errToCome }

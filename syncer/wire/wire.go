@@ -1,11 +1,32 @@
-// Package wire is the codec of streams: headers and records.
+// Package wire is the codec of streams, in which chunks and lists of IDs cross
+// between device and server. docs/format/sync.md specifies the bytes.
+//
+// # Vocabulary
+//
+// A stream is a header and records. A record has a type and a payload. The last
+// record of a whole stream is its end, which counts the records before it, or a
+// refusal.
+//
+// # Invariants
+//
+//   - Every length is bounded by the type of its record before memory is taken
+//     for it, and a reader's memory grows only as bytes arrive.
+//   - A stream that was cut off is never taken for a whole one.
+//   - All that a reader has returned was whole, whatever comes after it.
+//
+// # The one idea
+//
+// A stream says itself how it ended. The status of an HTTP answer goes out
+// before the body is known to be good; here the last record is the status.
 package wire
 
 import (
-	"errors"
-	"io"
+	"encoding/binary"
+	"fmt"
 
 	"satchel/store"
+	"satchel/store/pack"
+	"satchel/syncer"
 )
 
 // MediaType is the media type of a stream.
@@ -23,52 +44,72 @@ const (
 	failure
 )
 
-// A Writer writes a stream. After an error it refuses everything.
-type Writer struct{ w io.Writer }
+// MaxFrame is the longest pack frame, in bytes.
+const MaxFrame = 20 + 4*pack.MaxFrameChunks + pack.MaxFrameData
 
-// NewWriter returns a writer that begins a stream with its first record.
-func NewWriter(w io.Writer) *Writer { return &Writer{w} }
+const (
+	magic      = "SLWS"
+	headerLen  = len(magic) + 4
+	recordLen  = 1 + 4 // type and length
+	idLen      = len(store.ID{})
+	maxFailure = 1 << 20 // bytes of a refusal
+	bufferLen  = 32 << 10
+)
 
-// IDs writes a record of IDs.
-func (w *Writer) IDs(ids []store.ID) error { return errors.ErrUnsupported }
+// limits are the most bytes of a payload of each type.
+var limits = [...]int{
+	IDs:     syncer.MaxIDs * idLen,
+	Frame:   MaxFrame,
+	Wants:   syncer.MaxIDs / 8,
+	end:     4,
+	failure: maxFailure,
+}
 
-// Frame writes a record that holds a pack frame.
-func (w *Writer) Frame(frame []byte) error { return errors.ErrUnsupported }
+// check reports a payload that a record of that type may not have.
+func (t Type) check(n uint64) error {
+	switch {
+	case t < IDs || t > failure:
+		return fmt.Errorf("record of type %d: %w", t, syncer.ErrMalformed)
+	case n > uint64(limits[t]):
+		return fmt.Errorf("record of type %d and %d bytes, want at most %d: %w", t, n, limits[t], syncer.ErrTooLarge)
+	case t == IDs && n%uint64(idLen) != 0, t == end && n != uint64(limits[end]):
+		return fmt.Errorf("record of type %d and %d bytes: %w", t, n, syncer.ErrMalformed)
+	}
+	return nil
+}
 
-// Wants writes a record with a bit for each ID that was offered.
-func (w *Writer) Wants(wants []bool) error { return errors.ErrUnsupported }
-
-// Close ends the stream. It does not close the underlying writer.
-func (w *Writer) Close() error { return errors.ErrUnsupported }
-
-// Fail ends the stream with a refusal, in the form that [syncer.ToError] gives it.
-func (w *Writer) Fail(err error) error { return errors.ErrUnsupported }
-
-// A Record is one record of a stream.
+// A Record is one record of a stream. It is valid until the next is read.
 type Record struct {
 	Type Type
 	data []byte
 }
 
-// IDs returns the IDs of a record of that type.
-func (r Record) IDs() []store.ID { return nil }
+// IDs returns the IDs of a record of that type, in memory of their own.
+func (r Record) IDs() []store.ID {
+	ids := make([]store.ID, len(r.data)/idLen)
+	for i := range ids {
+		copy(ids[i][:], r.data[i*idLen:])
+	}
+	return ids
+}
 
-// Frame returns the pack frame of a record of that type, valid until the next read.
+// Frame returns the pack frame of a record of that type, valid until the next
+// read.
 func (r Record) Frame() []byte { return r.data }
 
 // Wants returns the answers of a record of that type for n IDs. It fails with
 // [syncer.ErrMalformed] when there are not just as many.
-func (r Record) Wants(n int) ([]bool, error) { return nil, errors.ErrUnsupported }
+func (r Record) Wants(n int) ([]bool, error) {
+	if len(r.data) != (n+7)/8 || n%8 != 0 && r.data[n/8]>>(n%8) != 0 {
+		return nil, fmt.Errorf("answer of %d bytes to %d offers: %w", len(r.data), n, syncer.ErrMalformed)
+	}
+	wants := make([]bool, n)
+	for i := range wants {
+		wants[i] = r.data[i/8]>>(i%8)&1 != 0
+	}
+	return wants, nil
+}
 
-// A Reader reads a stream. Its memory is bounded by the largest record that
-// has really come, not by what a length claims.
-type Reader struct{ r io.Reader }
-
-// NewReader returns a reader of the stream in r.
-func NewReader(r io.Reader) *Reader { return &Reader{r} }
-
-// Next returns the next record, or [io.EOF] after a whole stream. A stream that
-// was cut off fails with [io.ErrUnexpectedEOF], one that ends with a refusal with
-// the error that it stands for, others with [syncer.ErrMalformed],
-// [syncer.ErrTooLarge] or [syncer.ErrProtocol].
-func (r *Reader) Next() (Record, error) { return Record{}, errors.ErrUnsupported }
+func appendHeader(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(append(b, magic...), syncer.Version)
+}

@@ -75,9 +75,11 @@ $(CACHE)/bin/golangci-lint:
 	GOBIN=$(CACHE)/bin go install $(GOLANGCI_LINT)
 
 PREFIX ?= /usr/local
-install: build ## Install both binaries below PREFIX.
+install: build ## Install the binaries and systemd units below PREFIX.
 	install -D bin/satchel $(DESTDIR)$(PREFIX)/bin/satchel
 	install -D bin/satchel-guest $(DESTDIR)$(PREFIX)/lib/satchel/satchel-guest
+	install -D -m 0644 docs/systemd/satchel-server.service $(DESTDIR)$(PREFIX)/lib/systemd/system/satchel-server.service
+	install -D -m 0644 docs/systemd/satchel-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/user/satchel-agent.service
 
 clean: ## Remove what build made; the cache stays.
 	rm -rf bin

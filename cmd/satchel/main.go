@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"satchel/store"
+	"satchel/syncer"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -53,6 +54,8 @@ const (
 	exitBusy     = 4
 	exitDamaged  = 5
 	exitMoved    = 6
+	exitOffline  = 7
+	exitRefused  = 8
 
 	exitInterrupted = 130
 )
@@ -60,6 +63,17 @@ const (
 // interrupted reports whether err is only that a signal asked this program to end.
 func interrupted(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
+
+// refused reports whether a server would not let this device or administrator
+// do what was asked for.
+func refused(err error) bool {
+	for _, refusal := range []error{syncer.ErrToken, syncer.ErrCertificate, syncer.ErrExpired, syncer.ErrRevoked, syncer.ErrForbidden, syncer.ErrProtocol} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // usageError marks a command line that makes no sense.
@@ -93,6 +107,10 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, store.ErrMoved):
 		return exitMoved
+	case errors.Is(err, syncer.ErrUnavailable):
+		return exitOffline
+	case refused(err):
+		return exitRefused
 	default:
 		return exitError
 	}

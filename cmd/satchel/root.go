@@ -15,6 +15,7 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/disk"
+	"satchel/syncer/device"
 	"satchel/vmm/session"
 )
 
@@ -25,6 +26,7 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	login  adminLogin // --server, --token and --ca-fingerprint of admin verbs
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -54,7 +56,9 @@ layer that owns it.`,
 	root.AddCommand(
 		newStore(a), newLayer(a), newWorkspace(a), newCompose(a),
 		newRun(a), newExec(a), newConsole(a), newScreenshot(a),
-		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a), newMan(a), newVersion(a),
+		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a),
+		newEnrol(a), newSync(a), newStatus(a), newAgent(a), newFetch(a), newPublish(a),
+		newServer(a), newAdmin(a), newMan(a), newVersion(a),
 	)
 	root.SuggestionsMinimumDistance = 2 // what SuggestionsFor counts as near
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
@@ -173,11 +177,18 @@ func (a *app) open() (*home, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &home{dir, st, repo.New(st, deviceName()), workspace.Open(dir)}, nil
+	name := hostName()
+	if config, err := device.Load(dir); err == nil {
+		name = config.Device
+	} else if !errors.Is(err, device.ErrNotEnrolled) {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &home{dir, st, repo.New(st, name), workspace.Open(dir)}, nil
 }
 
-// deviceName tells versions made here from those made elsewhere.
-func deviceName() string {
+// hostName tells versions made here from those made elsewhere, until the home
+// is enrolled and its server gives it a name.
+func hostName() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		return "device"

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"satchel/syncer/device"
+)
+
+func newAgent(a *app) *cobra.Command {
+	var limits bandwidth
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Keep this home in sync until told to end",
+		Long: `Waits for news of the server and for captures here, and syncs after each. While
+the server cannot be reached it tries again, at growing intervals. One agent runs
+for a home; satchel sync may be used beside it.`,
+		Example: `  satchel agent --limit-up 500K
+  systemctl --user enable --now satchel-agent`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withDevice(&limits, func(d *device.Device) error {
+				a.notifySystemd(daemon.SdNotifyReady)
+				defer a.notifySystemd(daemon.SdNotifyStopping)
+				err := d.Run(c.Context(), a.reportSync)
+				if c.Context().Err() != nil {
+					return context.Canceled
+				}
+				return err
+			})
+		},
+	}
+	limits.flags(c)
+	return c
+}
+
+// reportSync tells of one of an agent's syncs, if there is something to tell.
+func (a *app) reportSync(r device.Report, err error) {
+	if err != nil {
+		a.note("%v", err)
+	}
+	moved := len(r.Workspaces) > 0 || len(r.Notes) > 0
+	for i := range r.Layers {
+		moved = moved || layerDone(&r.Layers[i]) != ""
+	}
+	if moved {
+		if err := a.print(r, func(w io.Writer) { writeReport(w, &r) }); err != nil {
+			a.note("%v", err)
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"satchel/syncer/device"
+)
+
+func newFetch(a *app) *cobra.Command {
+	var limits bandwidth
+	c := &cobra.Command{
+		Use:   "fetch LAYER@VERSION",
+		Short: "Fetch an older version of a layer, to roll back to or look at",
+		Long: `A device fetches the newest version of each layer, and only the records of those
+before it. This fetches one of those with all its files.`,
+		Example: `  satchel layer log ana/data
+  satchel fetch ana/data@3f9a0c5d7e21
+  satchel layer rollback ana/data 3f9a0c5d7e21`,
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeLayers,
+		RunE: func(c *cobra.Command, argv []string) error {
+			name, digits, exact := strings.Cut(argv[0], "@")
+			if !exact {
+				return usageError{fmt.Errorf("%q: want LAYER@VERSION (satchel layer log %s lists the versions)", argv[0], name)}
+			}
+			return a.withDevice(&limits, func(d *device.Device) error { return d.Fetch(c.Context(), name, digits) })
+		},
+	}
+	limits.flags(c)
+	return c
+}

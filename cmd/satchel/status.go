@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"satchel/syncer/device"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Tell how this home stands to its server",
+		Long: `Shows for each layer of each workspace whether it is equal to the server's, ahead
+of it, behind it, or both have moved on (diverged), how much there is to send and
+to fetch, and whether the workspace can be run off line. Sizes are those of files,
+before compression. Without a connection it goes by what was last heard.`,
+		Example: `  satchel status
+  satchel status --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withDevice(&bandwidth{}, func(d *device.Device) error {
+				st, err := d.Status(c.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(st, func(w io.Writer) { writeStatus(w, &st) })
+			})
+		},
+	}
+}
+
+func writeStatus(w io.Writer, st *device.Status) {
+	line := "on line"
+	if !st.Online {
+		line = "off line: " + st.Reason
+	}
+	fmt.Fprintf(w, "%s, a device of %s with %s: %s\n", st.Device, st.User, st.URL, line)
+	fmt.Fprintf(w, "last sync %s; certificate until %s\n", whenEver(st.LastSync), when(st.Expires))
+	for _, ws := range st.Workspaces {
+		ready := "offline-ready"
+		if !ws.Ready {
+			ready = "not offline-ready: satchel sync " + ws.Name
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", ws.Name, ready)
+		table(w, func(w io.Writer) {
+			fmt.Fprintln(w, "  LAYER\tKIND\tSTATE\tTO SEND\tTO FETCH")
+			for _, l := range ws.Layers {
+				state := string(l.Relation)
+				if state == "" {
+					state = "only here"
+				}
+				fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", l.Name, l.Kind, state, moving(l.Up.Bytes), moving(l.Down.Bytes))
+			}
+		})
+	}
+}
+
+// moving is a size, or a dash for nothing.
+func moving(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return size(n)
+}

@@ -5,8 +5,6 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"satchel/layers/manifest"
 )
 
 func newStoreGC(a *app) *cobra.Command {
@@ -19,7 +17,7 @@ capture or guest uses. It may run beside all of them.`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(h *home) error {
-				result, err := h.store.GC(c.Context(), manifest.Walk(h.store))
+				result, err := h.store.GC(c.Context(), h.repo.Walker())
 				if err != nil {
 					return err
 				}

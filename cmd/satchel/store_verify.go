@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"satchel/layers/manifest"
 	"satchel/store/disk"
 )
 
@@ -37,7 +36,7 @@ damaged packs are renamed to NAME.pack.damaged.`,
 					a.note("index rebuilt from the packs")
 				}
 				bar := a.progress("verify")
-				result, err := h.store.Verify(c.Context(), manifest.Walk(h.store), bar.set)
+				result, err := h.store.Verify(c.Context(), h.repo.Walker(), bar.set)
 				bar.done()
 				if err != nil {
 					return err

@@ -3,6 +3,7 @@ package manifest
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"satchel/layers"
 	"satchel/store"
@@ -16,19 +17,33 @@ const maxWalkErrors = 1000
 // chunks of all files. A manifest chunk that cannot be read does not stop the
 // walk, but what lies below it is not reached; the walk then ends with the
 // errors of all such chunks.
-func Walk(g store.Getter) store.Walker {
+//
+// Of the versions that partial returns the store holds the records but not the
+// trees, so only the records and their parents are visited. Partial may be nil,
+// for a store in which all versions are complete.
+func Walk(g store.Getter, partial func(context.Context) (map[store.ID]struct{}, error)) store.Walker {
 	return func(ctx context.Context, root store.ID, visit func(store.ID) bool) error {
 		w := &walk{ctx: ctx, get: g, visit: visit}
+		if partial != nil {
+			// Asked anew for each root, after the caller has read the heads: a
+			// version is noted as partial in the transaction that moves a head
+			// to what reaches it, so none of those is missed.
+			var err error
+			if w.partial, err = partial(ctx); err != nil {
+				return fmt.Errorf("list partial versions: %w", err)
+			}
+		}
 		w.versions(root)
 		return errors.Join(w.errs...)
 	}
 }
 
 type walk struct {
-	ctx   context.Context
-	get   store.Getter
-	visit func(store.ID) bool
-	errs  []error
+	ctx     context.Context
+	get     store.Getter
+	visit   func(store.ID) bool
+	partial map[store.ID]struct{}
+	errs    []error
 }
 
 // failed keeps an error. It reports whether there was one.
@@ -60,12 +75,15 @@ func (w *walk) versions(id store.ID) {
 		if w.failed(err) {
 			continue
 		}
+		todo = append(todo, v.Parents...)
+		if _, partial := w.partial[id]; partial {
+			continue
+		}
 		for _, root := range []layers.Root{v.Tree, v.Base} {
 			if root.Entries > 0 {
 				w.node(child{id: root.ID, entries: root.Entries}, -1)
 			}
 		}
-		todo = append(todo, v.Parents...)
 	}
 }
 

@@ -44,7 +44,7 @@ func history(t *testing.T, st *layerstest.Store) store.ID {
 // walk returns what a walk visits, ordered.
 func walk(ctx context.Context, st *layerstest.Store, root store.ID) ([]store.ID, error) {
 	seen := map[store.ID]bool{}
-	err := manifest.Walk(st)(ctx, root, func(id store.ID) bool {
+	err := manifest.Walk(st, nil)(ctx, root, func(id store.ID) bool {
 		defer func() { seen[id] = true }()
 		return !seen[id]
 	})
@@ -73,7 +73,7 @@ func TestWalkSkipsWhatVisitRefuses(t *testing.T) {
 	root := history(t, st)
 	before := st.Gets()
 	n := 0
-	err := manifest.Walk(st)(t.Context(), root, func(store.ID) bool { n++; return false })
+	err := manifest.Walk(st, nil)(t.Context(), root, func(store.ID) bool { n++; return false })
 	if err != nil || n != 1 || st.Gets() != before {
 		t.Errorf("visited %d chunks, read %d, error %v; want only the root visited", n, st.Gets()-before, err)
 	}

@@ -15,7 +15,6 @@ import (
 	"satchel/layers/dir"
 	"satchel/layers/ingest"
 	"satchel/layers/layerstest"
-	"satchel/layers/manifest"
 	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
@@ -124,7 +123,7 @@ func TestCollectWhileAnotherProcessImports(t *testing.T) {
 		imported := make(chan bool)
 		go func() { imported <- names.Scan() }()
 		for ended := false; !ended; {
-			res, err := st.GC(t.Context(), manifest.Walk(st))
+			res, err := st.GC(t.Context(), repo.New(st, "").Walker())
 			if err != nil {
 				t.Error(err)
 			}
@@ -138,7 +137,7 @@ func TestCollectWhileAnotherProcessImports(t *testing.T) {
 			default:
 			}
 		}
-		if res, err := st.Verify(t.Context(), manifest.Walk(st), nil); err != nil || !res.OK() {
+		if res, err := st.Verify(t.Context(), repo.New(st, "").Walker(), nil); err != nil || !res.OK() {
 			t.Fatalf("round %d: %v, %v", round, err, res.Err())
 		}
 		if round < 11 {

@@ -44,6 +44,11 @@ type Repo struct {
 // device.
 func New(st *disk.Store, device string) *Repo { return &Repo{st, device} }
 
+// Walker returns what garbage collection and checking of the store go by: from
+// a version it reaches all its history, but no trees of versions that the store
+// holds only the records of.
+func (r *Repo) Walker() store.Walker { return manifest.Walk(r.st, r.st.Heads().Partial) }
+
 // MaxName is the longest name of a layer, in bytes.
 const MaxName = 255
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"satchel/layers"
-	"satchel/layers/manifest"
 	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
@@ -296,7 +295,7 @@ func TestLayers(t *testing.T) {
 func TestGarbageCollectionKeepsHistory(t *testing.T) {
 	r, st := newRepo(t)
 	ids := history(t, r, st, "a", 3)
-	if _, err := st.GC(t.Context(), manifest.Walk(st)); err != nil {
+	if _, err := st.GC(t.Context(), r.Walker()); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range ids {

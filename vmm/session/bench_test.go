@@ -15,7 +15,6 @@ import (
 
 	"satchel/layers"
 	"satchel/layers/ingest"
-	"satchel/layers/manifest"
 	"satchel/layers/repo"
 	"satchel/layers/tarball"
 	"satchel/layers/workspace"
@@ -190,7 +189,7 @@ func (b *bench) holds(layer string, paths ...string) {
 
 func (b *bench) verify() {
 	b.t.Helper()
-	result, err := b.Store.Verify(b.t.Context(), manifest.Walk(b.Store), nil)
+	result, err := b.Store.Verify(b.t.Context(), b.Repo.Walker(), nil)
 	if err = errors.Join(err, result.Err()); err != nil {
 		b.t.Error(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"satchel/layers"
-	"satchel/layers/manifest"
 	"satchel/layers/workspace"
 )
 
@@ -28,7 +27,7 @@ func TestCollectMeanwhile(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := h.Store.GC(ctx, manifest.Walk(h.Store)); err != nil {
+			if _, err := h.Store.GC(ctx, h.Repo.Walker()); err != nil {
 				ended <- err
 				return
 			}
@@ -58,6 +57,6 @@ func TestCollectMeanwhile(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("gc: %v", err)
 	}
-	result, err := h.Store.Verify(t.Context(), manifest.Walk(h.Store), nil)
+	result, err := h.Store.Verify(t.Context(), h.Repo.Walker(), nil)
 	must(t, errors.Join(err, result.Err()))
 }

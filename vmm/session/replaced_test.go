@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"satchel/layers"
-	"satchel/layers/manifest"
 	"satchel/layers/workspace"
 	"satchel/store"
 )
@@ -215,7 +214,7 @@ func (b *bench) collect(s *Session, old store.ID) {
 		read <- err
 	}()
 	for runs := 1; ; runs++ {
-		got, err := b.Store.GC(b.t.Context(), manifest.Walk(b.Store))
+		got, err := b.Store.GC(b.t.Context(), b.Repo.Walker())
 		if err != nil {
 			b.t.Fatal(err)
 		}

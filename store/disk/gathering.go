@@ -77,3 +77,11 @@ func (g *gathering) encode(dst []byte) []byte {
 	}
 	return pack.AppendFrame(dst, g.data, lens)
 }
+
+func idsOf(chunks []pack.Chunk) []store.ID {
+	ids := make([]store.ID, len(chunks))
+	for i, c := range chunks {
+		ids[i] = c.ID
+	}
+	return ids
+}

@@ -17,7 +17,8 @@ import (
 // index which of it are new, compresses those into frames and appends them to
 // the open pack; the caller that fills the pack seals it. So as many cores
 // work as there are callers, the index is asked in batches however small the
-// puts are, and memory is bounded by the number of callers.
+// puts are, and memory is bounded by the number of callers. Frames that come
+// ready are looked up in batches in the same way, and appended as they are.
 type writer struct {
 	store *Store
 	lease *heads.Held
@@ -32,6 +33,7 @@ type writer struct {
 	stats   store.WriteStats
 	pending map[store.ID]struct{} // put, but not yet found in the index or named by it
 	batch   *gathering            // not yet looked up
+	ready   *arrivals             // frames, not yet looked up
 	rest    *gathering            // new, but too little for a frame so far
 	pack    *packing
 	packs   int // begun so far
@@ -48,7 +50,10 @@ func (s *Store) Begin(ctx context.Context, purpose string) (store.Writer, error)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{store: s, lease: lease, pending: map[store.ID]struct{}{}, batch: &gathering{}, rest: &gathering{}}, nil
+	return &writer{
+		store: s, lease: lease, pending: map[store.ID]struct{}{},
+		batch: &gathering{}, ready: &arrivals{}, rest: &gathering{},
+	}, nil
 }
 
 // Put stages chunks and returns their IDs.
@@ -106,18 +111,20 @@ func (w *writer) stage(id store.ID, data []byte) (full *gathering) {
 // sort looks up a batch, forgets the chunks that are present and writes the
 // others.
 func (w *writer) sort(ctx context.Context, g *gathering) error {
-	ids := make([]store.ID, len(g.chunks))
-	for i, c := range g.chunks {
-		ids[i] = c.ID
-	}
-	present, err := w.store.index.Present(ctx, ids)
+	data := g.data
+	defer func() { recycle(data) }()
+	present, err := w.store.index.Present(ctx, idsOf(g.chunks))
 	if err != nil {
 		return err
 	}
-	data := g.data
-	defer func() { recycle(data) }()
+	w.count(g.chunks, present)
 	g.drop(present)
-	w.count(ids, present, g)
+	return w.arrange(ctx, g)
+}
+
+// arrange writes chunks that are new in frames, and keeps what is too little
+// for one.
+func (w *writer) arrange(ctx context.Context, g *gathering) error {
 	for g.holds(pack.FrameTarget) {
 		if err := w.write(ctx, g.cut()); err != nil {
 			return err
@@ -133,16 +140,17 @@ func (w *writer) sort(ctx context.Context, g *gathering) error {
 
 // count takes what is present off the list of pending chunks, and counts what
 // is new.
-func (w *writer) count(ids []store.ID, present []bool, left *gathering) {
+func (w *writer) count(chunks []pack.Chunk, present []bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, id := range ids {
+	for i, c := range chunks {
 		if present[i] {
-			delete(w.pending, id)
+			delete(w.pending, c.ID)
+			continue
 		}
+		w.stats.NewChunks++
+		w.stats.NewBytes += int64(c.Len)
 	}
-	w.stats.NewChunks += int64(len(left.chunks))
-	w.stats.NewBytes += int64(len(left.data))
 }
 
 // keep adds what is left of a batch to the rest, and hands that over when it
@@ -161,13 +169,18 @@ func (w *writer) keep(g *gathering) (full *gathering) {
 	return full
 }
 
-// write compresses a frame, appends it to the open pack, and publishes the
-// pack when that fills it.
+// write compresses a frame and adds it to the open pack.
 func (w *writer) write(ctx context.Context, f *gathering) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	*buf = f.encode((*buf)[:0])
-	full, err := w.append(*buf, f.chunks)
+	return w.add(ctx, *buf, f.chunks)
+}
+
+// add appends a frame to the open pack, and publishes the pack when that fills
+// it.
+func (w *writer) add(ctx context.Context, frame []byte, chunks []pack.Chunk) error {
+	full, err := w.append(frame, chunks)
 	if err != nil {
 		return err
 	}
@@ -230,8 +243,11 @@ func (w *writer) Flush(ctx context.Context) error {
 
 // flush runs alone, so it takes what is unfinished without asking for mu.
 func (w *writer) flush(ctx context.Context) error {
-	batch := w.batch
-	w.batch = newGathering()
+	ready, batch := w.ready, w.batch
+	w.ready, w.batch = newArrivals(), newGathering()
+	if err := w.admit(ctx, ready); err != nil {
+		return err
+	}
 	if err := w.sort(ctx, batch); err != nil {
 		return err
 	}
@@ -293,14 +309,4 @@ func (w *writer) fail(err error) error {
 		w.err = err
 	}
 	return err
-}
-
-// Has answers for each ID in turn whether the chunk is there.
-func (w *writer) Has(ctx context.Context, ids []store.ID) ([]bool, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// PutFrame stages the chunks of a pack frame.
-func (w *writer) PutFrame(ctx context.Context, frame []byte) ([]store.ID, error) {
-	return nil, errors.ErrUnsupported
 }

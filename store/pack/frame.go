@@ -160,22 +160,49 @@ func DecodeFrame(frame, dst []byte) (Content, error) {
 	return c, nil
 }
 
+// CheckFrame returns the plaintext lengths of a frame's chunks without
+// decompressing them. It fails with [store.ErrCorrupt] when the checksums do
+// not match or the frame is cut off.
+func CheckFrame(frame []byte) (lens []int, err error) {
+	h, err := parseFrameHeader(frame)
+	if err != nil {
+		return nil, err
+	}
+	if len(frame) != h.size()+h.stored {
+		return nil, corrupt("frame of %d bytes: its header says %d", len(frame), h.size()+h.stored)
+	}
+	if checksum(frame[h.size():]) != h.sum {
+		return nil, corrupt("frame: checksum does not match")
+	}
+	return h.lens, nil
+}
+
 // ReadFrame reads and decodes the frame of n bytes at offset off. The buffer,
 // which may be nil, is used for the bytes on disk and returned for the next
 // call.
 func ReadFrame(r io.ReaderAt, off int64, n int, buf []byte) (Content, []byte, error) {
-	if n < frameFixed || n > maxFrame || off < headerSize {
-		return Content{}, buf, corrupt("frame of %d bytes at %d", n, off)
+	buf, err := ReadStored(r, off, n, buf)
+	if err != nil {
+		return Content{}, buf, err
+	}
+	c, err := DecodeFrame(buf, nil)
+	return c, buf, err
+}
+
+// ReadStored returns the frame of n bytes at offset off as it is stored,
+// unchecked. It uses the buffer, which may be nil, if that is large enough.
+func ReadStored(r io.ReaderAt, off int64, n int, buf []byte) ([]byte, error) {
+	if n < frameFixed || n > MaxFrame || off < headerSize {
+		return buf, corrupt("frame of %d bytes at %d", n, off)
 	}
 	if cap(buf) < n {
 		buf = make([]byte, n)
 	}
 	buf = buf[:n]
 	if _, err := r.ReadAt(buf, off); err == io.EOF {
-		return Content{}, buf, corrupt("pack ends within the frame at %d", off)
+		return buf, corrupt("pack ends within the frame at %d", off)
 	} else if err != nil {
-		return Content{}, buf, fmt.Errorf("read frame at %d: %w", off, err)
+		return buf, fmt.Errorf("read frame at %d: %w", off, err)
 	}
-	c, err := DecodeFrame(buf, nil)
-	return c, buf, err
+	return buf, nil
 }

@@ -32,12 +32,12 @@ const Version = 1
 
 // Limits of a pack. A reader refuses what exceeds them.
 const (
-	MaxSize        = 1 << 30            // bytes of a pack
-	MaxFrameChunks = 1024               // chunks of a frame
-	MaxFrameData   = 2 * store.MaxChunk // plaintext bytes of a frame
-	MaxChunks      = 1 << 20            // chunks of a pack
+	MaxSize        = 1 << 30                       // bytes of a pack
+	MaxFrameChunks = 1024                          // chunks of a frame
+	MaxFrameData   = 2 * store.MaxChunk            // plaintext bytes of a frame
+	MaxChunks      = 1 << 20                       // chunks of a pack
+	MaxFrame       = maxFrameHeader + MaxFrameData // bytes of a frame, header included
 	maxFrameHeader = frameFixed + 4*MaxFrameChunks
-	maxFrame       = maxFrameHeader + MaxFrameData
 )
 
 // FrameTarget is how many plaintext bytes a writer gathers before it closes a

@@ -72,7 +72,7 @@ func parseDirectory(dir []byte, count uint32, end int64) ([]Frame, error) {
 		f := Frame{Offset: int64(le.Uint32(dir)), Len: int(le.Uint32(dir[4:]))}
 		chunks := int(le.Uint32(dir[8:]))
 		dir = dir[dirFrame:]
-		if f.Offset != next || f.Len < frameFixed || f.Len > maxFrame || f.Offset+int64(f.Len) > end {
+		if f.Offset != next || f.Len < frameFixed || f.Len > MaxFrame || f.Offset+int64(f.Len) > end {
 			return nil, corrupt("pack directory: frame of %d bytes at %d", f.Len, f.Offset)
 		}
 		if chunks == 0 || chunks > MaxFrameChunks || chunks*dirChunk > len(dir) {

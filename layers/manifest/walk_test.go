@@ -105,3 +105,43 @@ func TestWalkStops(t *testing.T) {
 		t.Errorf("error %v, want Canceled", err)
 	}
 }
+
+// TestWalkOfPartialVersions has a version without its trees.
+func TestWalkOfPartialVersions(t *testing.T) {
+	st := layerstest.NewStore()
+	root := history(t, st)
+	v, err := manifest.ReadVersion(t.Context(), st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := v.Parents[0]
+	shared, err := walk(t.Context(), st, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	walker := manifest.Walk(st, func(context.Context) (map[store.ID]struct{}, error) {
+		asked++
+		return map[store.ID]struct{}{root: {}}, nil
+	})
+	for range 2 {
+		var got []store.ID
+		if err := walker(t.Context(), root, func(id store.ID) bool { got = append(got, id); return !slices.Contains(got[:len(got)-1], id) }); err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(got, func(a, b store.ID) int { return slices.Compare(a[:], b[:]) })
+		want := append(slices.Clone(shared), root)
+		slices.SortFunc(want, func(a, b store.ID) int { return slices.Compare(a[:], b[:]) })
+		if got = slices.Compact(got); !slices.Equal(got, want) {
+			t.Errorf("visited %d chunks, want the record and the %d of its parent", len(got), len(shared))
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked for partial versions %d times for two roots", asked)
+	}
+	broken := errors.New("broken")
+	walker = manifest.Walk(st, func(context.Context) (map[store.ID]struct{}, error) { return nil, broken })
+	if err := walker(t.Context(), root, func(store.ID) bool { return true }); !errors.Is(err, broken) {
+		t.Errorf("error %v, want %v", err, broken)
+	}
+}

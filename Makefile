@@ -9,7 +9,7 @@ export CACHE
 
 # Debian packages: to run guests, to build the demo's, and to judge in tests.
 RUN_PACKAGES  := qemu-system-x86 qemu-system-common qemu-utils seabios e2fsprogs fuse3
-DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils
+DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils iproute2
 TEST_PACKAGES := erofs-utils libnbd-bin rsync attr acl libcap2-bin cpio file
 
 STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2

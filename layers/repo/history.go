@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -24,9 +25,13 @@ type Resolved struct {
 	Version layers.Version
 }
 
+// ErrPartial reports a version of which the store holds the record but not the
+// trees. A sync can bring them.
+var ErrPartial = errors.New("is not on this device")
+
 // Resolve finds what a reference stands for. It fails with [store.ErrNotExist]
 // when there is no such layer or version. A layer without a version is found
-// by its name.
+// by its name. With [ErrPartial], what it found is returned all the same.
 func (r *Repo) Resolve(ctx context.Context, ref string) (Resolved, error) {
 	name, digits, exact := strings.Cut(ref, "@")
 	if err := CheckName(name); err != nil {
@@ -49,7 +54,11 @@ func (r *Repo) Resolve(ctx context.Context, ref string) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, fmt.Errorf("layer %q: %w", name, err)
 	}
-	return Resolved{head, e.ID, e.Version}, nil
+	res := Resolved{head, e.ID, e.Version}
+	if e.Partial {
+		return res, fmt.Errorf("version %s of layer %s %w: fetch it first: satchel fetch %s@%s", e.ID.Short(), name, ErrPartial, name, e.ID.Short())
+	}
+	return res, nil
 }
 
 // find looks for the one version in a layer's history whose ID begins with
@@ -81,11 +90,24 @@ func (r *Repo) find(ctx context.Context, head store.Head, digits string) (LogEnt
 type LogEntry struct {
 	ID      store.ID       `json:"id"`
 	Version layers.Version `json:"version"`
+	Partial bool           `json:"partial,omitempty"` // the store holds the record only, not the trees
 }
 
 // Log yields the history of a layer from its head on, through all parents, each
 // version once, the newest first. It ends after the first error.
 func (r *Repo) Log(ctx context.Context, head store.Head) iter.Seq2[LogEntry, error] {
+	return func(yield func(LogEntry, error) bool) {
+		partial, err := r.st.Heads().Partial(ctx)
+		if err != nil {
+			yield(LogEntry{}, fmt.Errorf("list partial versions: %w", err))
+			return
+		}
+		r.log(ctx, head, partial)(yield)
+	}
+}
+
+// log is Log, given which versions are partial.
+func (r *Repo) log(ctx context.Context, head store.Head, partial map[store.ID]struct{}) iter.Seq2[LogEntry, error] {
 	return func(yield func(LogEntry, error) bool) {
 		var next []LogEntry // found but not yielded yet, oldest first
 		seen := map[store.ID]bool{}
@@ -101,7 +123,8 @@ func (r *Repo) Log(ctx context.Context, head store.Head) iter.Seq2[LogEntry, err
 					return
 				}
 				i, _ := slices.BinarySearchFunc(next, v.Time, func(e LogEntry, t time.Time) int { return e.Version.Time.Compare(t) })
-				next = slices.Insert(next, i, LogEntry{id, v})
+				_, recordOnly := partial[id]
+				next = slices.Insert(next, i, LogEntry{id, v, recordOnly})
 			}
 			if len(next) == 0 {
 				return
@@ -125,8 +148,9 @@ type Info struct {
 	Time     time.Time     `json:"time"`    // when that version was made
 	Entries  int64         `json:"entries"`
 	Files    int64         `json:"files"`
-	Bytes    int64         `json:"bytes"`    // logical, of all files
-	Versions int           `json:"versions"` // in the layer's history
+	Bytes    int64         `json:"bytes"`             // logical, of all files
+	Versions int           `json:"versions"`          // in the layer's history
+	Partial  int           `json:"partial,omitempty"` // of those, how many the store holds only the records of
 }
 
 // Layers describes all layers, ordered by name.
@@ -135,14 +159,21 @@ func (r *Repo) Layers(ctx context.Context) ([]Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list layers: %w", err)
 	}
+	partial, err := r.st.Heads().Partial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
 	infos := make([]Info, 0, len(heads))
 	for _, h := range heads {
 		info := Info{Name: h.Name, Layer: h.Layer, Version: h.Version}
-		for e, err := range r.Log(ctx, h) {
+		for e, err := range r.log(ctx, h, partial) {
 			if err != nil {
 				return nil, fmt.Errorf("layer %q: %w", h.Name, err)
 			}
 			info.Versions++
+			if e.Partial {
+				info.Partial++
+			}
 			if e.ID == h.Version {
 				root := e.Version.Tree
 				info.Kind, info.Time = e.Version.Kind, e.Version.Time
@@ -154,7 +185,8 @@ func (r *Repo) Layers(ctx context.Context) ([]Info, error) {
 	return infos, nil
 }
 
-// Tree returns the tree of the version that a reference stands for.
+// Tree returns the tree of the version that a reference stands for. It fails
+// with [ErrPartial] when the store has only the version's record.
 func (r *Repo) Tree(ctx context.Context, ref string) (layers.Tree, error) {
 	res, err := r.Resolve(ctx, ref)
 	if err != nil {

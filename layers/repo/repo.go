@@ -84,6 +84,22 @@ func (r *Repo) Create(ctx context.Context, name string) (store.Head, error) {
 	return h, nil
 }
 
+// Rename gives a layer another name. It fails with [store.ErrNotExist] when
+// there is no such layer, and with [store.ErrExist] when the name is taken.
+func (r *Repo) Rename(ctx context.Context, name, to string) error {
+	if err := CheckName(to); err != nil {
+		return err
+	}
+	head, err := r.st.Heads().Lookup(ctx, name)
+	if err == nil {
+		err = r.st.Heads().Rename(ctx, head.Layer, to)
+	}
+	if err != nil {
+		return fmt.Errorf("rename layer %q: %w", name, err)
+	}
+	return nil
+}
+
 // A Commit asks for a new version of a layer.
 type Commit struct {
 	Head    store.Head // of the layer, as the committer knows it
@@ -179,7 +195,8 @@ func (r *Repo) stage(ctx context.Context, w store.Putter, c Commit) (store.ID, e
 }
 
 // Rollback makes a new version of a layer, with the tree and base of the older
-// version whose ID begins with the digits in version, and returns its ID.
+// version whose ID begins with the digits in version, and returns its ID. It
+// fails with [ErrPartial] when the store has only that version's record.
 func (r *Repo) Rollback(ctx context.Context, name, version string) (store.ID, error) {
 	old, err := r.Resolve(ctx, name+"@"+version)
 	if err != nil {

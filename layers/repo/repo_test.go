@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"satchel/layers"
+	"satchel/layers/manifest"
 	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
@@ -303,4 +305,105 @@ func TestGarbageCollectionKeepsHistory(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestRename(t *testing.T) {
+	r, st := newRepo(t)
+	ids := history(t, r, st, "a", 1)
+	create(t, r, "b")
+	if err := r.Rename(t.Context(), "a", "b"); !errors.Is(err, store.ErrExist) {
+		t.Errorf("to a name that is taken: %v, want ErrExist", err)
+	}
+	if err := r.Rename(t.Context(), "none", "c"); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("of nothing: %v, want ErrNotExist", err)
+	}
+	if err := r.Rename(t.Context(), "a", "no such name"); err == nil || !strings.Contains(err.Error(), "layer name") {
+		t.Errorf("to an impossible name: %v", err)
+	}
+	if err := r.Rename(t.Context(), "a", "ana/a"); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := r.Resolve(t.Context(), "ana/a"); err != nil || res.ID != ids[0] {
+		t.Errorf("under its new name: %v, %v", res.ID.Short(), err)
+	}
+	if _, err := r.Resolve(t.Context(), "a"); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("under its old name: %v, want ErrNotExist", err)
+	}
+}
+
+// TestPartialVersions has a history of which the trees of some versions were
+// never fetched.
+func TestPartialVersions(t *testing.T) {
+	r, st := newRepo(t)
+	head := create(t, r, "ana/data")
+	old, err := commitPartial(t, st, head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := "ana/data@" + old.Short()
+	want := "version " + old.Short() + " of layer ana/data is not on this device: fetch it first: satchel fetch " + ref
+	res, err := r.Resolve(t.Context(), ref)
+	if !errors.Is(err, repo.ErrPartial) || err.Error() != want || res.ID != old || res.Version.Message != "old" {
+		t.Errorf("resolve: %+v, error %v, want %s", res, err, want)
+	}
+	if _, err := r.Tree(t.Context(), ref); !errors.Is(err, repo.ErrPartial) {
+		t.Errorf("tree: error %v, want ErrPartial", err)
+	}
+	if _, err := r.Rollback(t.Context(), "ana/data", old.Short()); !errors.Is(err, repo.ErrPartial) {
+		t.Errorf("roll back: error %v, want ErrPartial", err)
+	}
+	if got, err := r.Tree(t.Context(), "ana/data"); err != nil || len(got) != 1 {
+		t.Errorf("tree of the head: %v, %v", got, err)
+	}
+	if head, err = st.Heads().Lookup(t.Context(), "ana/data"); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range r.Log(t.Context(), head) {
+		if err != nil || e.Partial != (e.ID == old) {
+			t.Errorf("log: version %s partial %v, error %v", e.ID.Short(), e.Partial, err)
+		}
+	}
+	if infos, err := r.Layers(t.Context()); err != nil || infos[0].Versions != 2 || infos[0].Partial != 1 {
+		t.Errorf("layers %+v, error %v", infos, err)
+	}
+	for range 2 {
+		if _, err := st.GC(t.Context(), r.Walker()); err != nil {
+			t.Error(err)
+		}
+	}
+	if res, err := st.Verify(t.Context(), r.Walker(), nil); err != nil || !res.OK() {
+		t.Errorf("verify: %v, %v", err, res.Err())
+	}
+	if err := st.Heads().Complete(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := st.Verify(t.Context(), r.Walker(), nil); err == nil && res.OK() {
+		t.Error("nothing is missed of a version that should be complete")
+	}
+}
+
+// commitPartial gives a layer two versions and only the record of the first,
+// which it returns.
+func commitPartial(t *testing.T, st *disk.Store, head store.Head) (store.ID, error) {
+	t.Helper()
+	w, err := st.Begin(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	missing := layers.Root{ID: store.ID{1}, Entries: 2}
+	v := layers.Version{Layer: head.Layer, Kind: layers.Data, Time: time.Unix(1, 0), Message: "old", Tree: missing}
+	old, err := manifest.WriteVersion(t.Context(), w, v)
+	if err != nil {
+		return old, err
+	}
+	v = layers.Version{Layer: head.Layer, Kind: layers.Data, Time: time.Unix(2, 0), Parents: []store.ID{old}}
+	last, err := manifest.Write(t.Context(), w, v, tree(1), nil)
+	if err == nil {
+		err = w.Flush(t.Context())
+	}
+	if err == nil {
+		err = st.Heads().CompareAndSwap(t.Context(), store.Move{Layer: head.Layer, To: last, Partial: []store.ID{old}})
+	}
+	return old, err
 }

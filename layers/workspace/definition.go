@@ -1,6 +1,8 @@
 package workspace
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,7 +27,10 @@ type Layer struct {
 
 // A Definition says what a workspace is made of.
 type Definition struct {
-	Name     string    `json:"name"`
+	Name string `json:"name"`
+	// ID names the workspace for good, on all devices: 32 hexadecimal digits.
+	// Workspaces made before there were IDs have none.
+	ID       string    `json:"id,omitempty"`
 	Created  time.Time `json:"created"`
 	OS       Layer     `json:"os"`
 	Groups   []Layer   `json:"groups"` // lowest first
@@ -68,6 +73,9 @@ func (d *Definition) Check() error {
 	if err := CheckName(d.Name); err != nil {
 		return err
 	}
+	if !validID(d.ID) {
+		return fmt.Errorf("workspace %s has the ID %.70q: want 32 hexadecimal digits in lower case", d.Name, d.ID)
+	}
 	if len(d.Groups) > MaxGroups {
 		return fmt.Errorf("workspace %s has %d group layers: at most %d are possible", d.Name, len(d.Groups), MaxGroups)
 	}
@@ -85,6 +93,20 @@ func (d *Definition) Check() error {
 		seen[p.ID] = p.Kind
 	}
 	return nil
+}
+
+// newID returns an ID that no other workspace has.
+func newID() string {
+	var id [idBytes]byte
+	rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+const idBytes = 16
+
+// validID reports whether id is one, or none.
+func validID(id string) bool {
+	return id == "" || len(id) == hex.EncodedLen(idBytes) && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 var errName = errors.New("want 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit")

@@ -13,22 +13,18 @@ import (
 	"satchel/store"
 )
 
-// formatVersion is the version of all files of this package. The format is
-// described in docs/format/workspace.md.
-const formatVersion = 1
-
 // maxFile bounds the size of a file that is read, in bytes.
 const maxFile = 4 << 20
 
 // header is the part of a file that every version of the format begins with.
 type header struct {
 	Format  string `json:"format"`  // "satchel workspace" or "satchel session"
-	Version int    `json:"version"` // formatVersion
+	Version int    `json:"version"` // of the format; docs/format/workspace.md describes it
 }
 
-// readJSON reads a file of the given format into v. It fails with
+// readJSON reads a file of the given format, up to that version, into v. It fails with
 // [store.ErrNotExist], [store.ErrNewer] or [store.ErrCorrupt].
-func readJSON(path, format string, v any) error {
+func readJSON(path, format string, version int, v any) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return store.ErrNotExist
@@ -41,14 +37,14 @@ func readJSON(path, format string, v any) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := decode(b, format, v); err != nil {
+	if err := decode(b, format, version, v); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
 }
 
 // decode parses the contents of a file.
-func decode(b []byte, format string, v any) error {
+func decode(b []byte, format string, version int, v any) error {
 	if len(b) > maxFile {
 		return fmt.Errorf("longer than %d bytes: %w", maxFile, store.ErrCorrupt)
 	}
@@ -59,8 +55,8 @@ func decode(b []byte, format string, v any) error {
 	switch {
 	case h.Format != format || h.Version < 1:
 		return fmt.Errorf("format %.40q version %d, not %q: %w", h.Format, h.Version, format, store.ErrCorrupt)
-	case h.Version > formatVersion:
-		return fmt.Errorf("%s version %d, this build reads version %d: %w", format, h.Version, formatVersion, store.ErrNewer)
+	case h.Version > version:
+		return fmt.Errorf("%s version %d, this build reads version %d: %w", format, h.Version, version, store.ErrNewer)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields() // a misspelt option would otherwise be dropped

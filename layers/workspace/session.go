@@ -12,7 +12,11 @@ import (
 	"satchel/store"
 )
 
-const sessionFormat = "satchel session"
+// The format of records and its version.
+const (
+	sessionFormat  = "satchel session"
+	sessionVersion = 1
+)
 
 // A State says how far a session has come.
 type State string
@@ -73,7 +77,7 @@ func (s *Set) SaveSession(name string, rec Session) error {
 	if !rec.State.valid() {
 		return fmt.Errorf("session of workspace %s: unknown state %q", name, rec.State)
 	}
-	err := writeJSON(s.sessionPath(name), sessionOnDisk{header{sessionFormat, formatVersion}, rec})
+	err := writeJSON(s.sessionPath(name), sessionOnDisk{header{sessionFormat, sessionVersion}, rec})
 	if err != nil {
 		return fmt.Errorf("session of workspace %s: %w", name, err)
 	}
@@ -87,7 +91,7 @@ func (s *Set) LoadSession(name string) (Session, error) {
 		return Session{}, err
 	}
 	var rec sessionOnDisk
-	err := readJSON(s.sessionPath(name), sessionFormat, &rec)
+	err := readJSON(s.sessionPath(name), sessionFormat, sessionVersion, &rec)
 	if err == nil && !rec.State.valid() {
 		err = fmt.Errorf("unknown state %q: %w", rec.State, store.ErrCorrupt)
 	}

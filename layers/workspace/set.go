@@ -15,7 +15,11 @@ import (
 // ErrUncaptured reports a workspace with work that is in no layer yet.
 var ErrUncaptured = errors.New("holds work that is not captured yet")
 
-const definitionFormat = "satchel workspace"
+// The format of definitions and its version. Version 1 has no IDs.
+const (
+	definitionFormat  = "satchel workspace"
+	definitionVersion = 2
+)
 
 // Names in the directory of a set.
 const (
@@ -27,6 +31,7 @@ const (
 // Names in the directory of a workspace.
 const (
 	definitionFile = "workspace.json"
+	renamedFile    = "renamed.json" // the definition under the name that it is being given
 	sessionFile    = "session.json"
 	lockFile       = "lock"
 	deltaFile      = "delta.img"
@@ -54,9 +59,12 @@ type onDisk struct {
 	Definition
 }
 
-// Create adds a workspace, made now unless it says otherwise. It fails with
-// [store.ErrExist] when the name is taken.
+// Create adds a workspace, made now and with a new ID unless it says otherwise.
+// It fails with [store.ErrExist] when the name is taken.
 func (s *Set) Create(d Definition) error {
+	if d.ID == "" {
+		d.ID = newID()
+	}
 	if d.Created.IsZero() {
 		d.Created = time.Now().UTC()
 	}
@@ -75,7 +83,7 @@ func (s *Set) Create(d Definition) error {
 		if err := os.MkdirAll(tmp, 0o700); err != nil {
 			return err
 		}
-		if err := writeJSON(filepath.Join(tmp, definitionFile), onDisk{header{definitionFormat, formatVersion}, d}); err != nil {
+		if err := writeDefinition(filepath.Join(tmp, definitionFile), d); err != nil {
 			return err
 		}
 		if err := os.Rename(tmp, s.Dir(d.Name)); err != nil {
@@ -95,20 +103,35 @@ func (s *Set) Load(name string) (Definition, error) {
 	if err := CheckName(name); err != nil {
 		return Definition{}, err
 	}
-	var d onDisk
-	err := readJSON(filepath.Join(s.Dir(name), definitionFile), definitionFormat, &d)
+	d, err := s.load(name, definitionFile)
 	if err == nil && d.Name != name {
-		err = fmt.Errorf("its definition is that of %q: %w", d.Name, store.ErrCorrupt)
-	}
-	if err == nil {
-		if err = d.Check(); err != nil {
-			err = fmt.Errorf("%w: %w", err, store.ErrCorrupt)
+		// Its renaming was cut off: then the other definition is its own.
+		if renamed, err := s.load(name, renamedFile); err == nil && renamed.Name == name {
+			return renamed, nil
 		}
+		err = fmt.Errorf("its definition is that of %q: %w", d.Name, store.ErrCorrupt)
 	}
 	if err != nil {
 		return Definition{}, fmt.Errorf("workspace %s: %w", name, err)
 	}
+	return d, nil
+}
+
+// load reads a definition in the directory of a workspace, of whatever name.
+func (s *Set) load(name, file string) (Definition, error) {
+	var d onDisk
+	if err := readJSON(filepath.Join(s.Dir(name), file), definitionFormat, definitionVersion, &d); err != nil {
+		return Definition{}, err
+	}
+	if err := d.Check(); err != nil {
+		return Definition{}, fmt.Errorf("%w: %w", err, store.ErrCorrupt)
+	}
 	return d.Definition, nil
+}
+
+// writeDefinition replaces the definition at path, durably.
+func writeDefinition(path string, d Definition) error {
+	return writeJSON(path, onDisk{header{definitionFormat, definitionVersion}, d})
 }
 
 // List returns the names of all workspaces, in order.
@@ -147,30 +170,93 @@ func (s *Set) Update(name string, change func(*Definition) error) error {
 		if err := d.Check(); err != nil {
 			return err
 		}
-		path := filepath.Join(s.Dir(name), definitionFile)
-		if err := writeJSON(path, onDisk{header{definitionFormat, formatVersion}, d}); err != nil {
+		if err := writeDefinition(filepath.Join(s.Dir(name), definitionFile), d); err != nil {
 			return fmt.Errorf("update workspace %s: %w", name, err)
 		}
 		return nil
 	})
 }
 
+// Rename gives a workspace another name. It fails with [store.ErrExist] when
+// that is taken, with [store.ErrBusy] while a session runs, and with
+// [ErrUncaptured] when there is a session's record or a delta disk. A crash
+// leaves the one name or the other.
+func (s *Set) Rename(old, name string) (err error) {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	unlock, err := s.Lock(old)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := s.locked(func() error { return s.rename(old, name) }); err != nil {
+		return fmt.Errorf("rename workspace %s: %w", old, err)
+	}
+	return nil
+}
+
+// rename moves a workspace's directory. A definition names its directory, so
+// the one for the new name is put beside the old one first: whichever name the
+// directory has, one of them is its own.
+func (s *Set) rename(old, name string) error {
+	d, err := s.Load(old)
+	if err != nil || old == name {
+		return err
+	}
+	if err := s.captured(old); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(s.Dir(name)); err == nil {
+		return fmt.Errorf("%s: %w", name, store.ErrExist)
+	}
+	if err := s.settle(old); err != nil {
+		return err
+	}
+	d.Name = name
+	if err := writeDefinition(filepath.Join(s.Dir(old), renamedFile), d); err != nil {
+		return err
+	}
+	if err := os.Rename(s.Dir(old), s.Dir(name)); err != nil {
+		return err
+	}
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	return s.settle(name)
+}
+
+// settle puts the one definition of a workspace that is its own in place.
+func (s *Set) settle(name string) error {
+	d, err := s.load(name, definitionFile)
+	if err != nil || d.Name == name {
+		return err
+	}
+	if err := os.Rename(filepath.Join(s.Dir(name), renamedFile), filepath.Join(s.Dir(name), definitionFile)); err != nil {
+		return err
+	}
+	return syncDir(s.Dir(name))
+}
+
 // Remove removes a workspace, but not its layers. It fails with
 // [store.ErrBusy] while a session runs, and with [ErrUncaptured] when there is
 // a session's record or a delta disk.
 func (s *Set) Remove(name string) error {
-	return s.remove(name, func() error {
-		for _, file := range []string{sessionFile, deltaFile} {
-			_, err := os.Lstat(filepath.Join(s.Dir(name), file))
-			if err == nil {
-				return ErrUncaptured
-			}
-			if !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+	return s.remove(name, func() error { return s.captured(name) })
+}
+
+// captured reports [ErrUncaptured] for a workspace that may hold work.
+func (s *Set) captured(name string) error {
+	for _, file := range []string{sessionFile, deltaFile} {
+		_, err := os.Lstat(filepath.Join(s.Dir(name), file))
+		if err == nil {
+			return ErrUncaptured
 		}
-		return nil
-	})
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Discard removes a workspace with the work in it that was not captured. It

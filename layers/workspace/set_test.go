@@ -28,7 +28,7 @@ func layer(n byte, name string) Layer { return Layer{ID: store.LayerID{n}, Name:
 
 func definition(name string) Definition {
 	return Definition{
-		Name: name, Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+		Name: name, ID: "0123456789abcdef0123456789abcdef", Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
 		OS: layer(1, "debian-12"), Groups: []Layer{layer(2, "office"), layer(3, "lab")},
 		Personal: layer(4, name+"/personal"), System: layer(5, name+"/system"),
 		Local: layer(6, name+"/local"), Data: layer(7, name+"/data"),
@@ -227,7 +227,7 @@ func TestLoadRefuses(t *testing.T) {
 		old, new string
 		want     error
 	}{
-		{"newer", `"version": 1`, `"version": 2`, store.ErrNewer},
+		{"newer", `"version": 1`, `"version": 3`, store.ErrNewer},
 		{"no version", `"version": 1`, `"version": 0`, store.ErrCorrupt},
 		{"other format", `satchel workspace`, `satchel session`, store.ErrCorrupt},
 		{"misspelt", `"memory"`, `"memroy"`, store.ErrCorrupt},
@@ -253,17 +253,130 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// The files in testdata are what version 1 of the format looks like, for good.
+// The files in testdata are what the versions of the formats look like, for good.
 func TestGolden(t *testing.T) {
 	s := created(t, "ana")
 	must(t, s.SaveSession("ana", session()))
-	for _, name := range []string{definitionFile, sessionFile} {
-		want, err := os.ReadFile(filepath.Join("testdata", name))
+	for vector, name := range map[string]string{"workspace2.json": definitionFile, "session.json": sessionFile} {
+		want, err := os.ReadFile(filepath.Join("testdata", vector))
 		must(t, err)
 		got, err := os.ReadFile(filepath.Join(s.Dir("ana"), name))
 		must(t, err)
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestVersion1 reads a definition from before workspaces had IDs.
+func TestVersion1(t *testing.T) {
+	s := created(t, "ana")
+	old, err := os.ReadFile(filepath.Join("testdata", "workspace.json"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(s.Dir("ana"), definitionFile), old, 0o600))
+	want := definition("ana")
+	want.ID = ""
+	got, err := s.Load("ana")
+	must(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	must(t, s.Update("ana", func(d *Definition) error { d.ID = strings.Repeat("a", 32); return nil }))
+	if got, err := s.Load("ana"); err != nil || got.ID != strings.Repeat("a", 32) {
+		t.Errorf("ID %q, error %v", got.ID, err)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	s := created(t)
+	seen := map[string]bool{}
+	for _, name := range []string{"ana", "bob"} {
+		d := definition(name)
+		d.ID = ""
+		must(t, s.Create(d))
+		d, err := s.Load(name)
+		must(t, err)
+		if len(d.ID) != 32 || seen[d.ID] {
+			t.Errorf("%s has the ID %q", name, d.ID)
+		}
+		seen[d.ID] = true
+	}
+	for _, id := range []string{"0", strings.Repeat("g", 32), strings.Repeat("A", 32), strings.Repeat("0", 33), strings.Repeat("0", 30) + "é"} {
+		d := definition("zoo")
+		d.ID = id
+		if err := s.Create(d); err == nil || !strings.Contains(err.Error(), "ID") {
+			t.Errorf("ID %q: error %v", id, err)
+		}
+	}
+}
+
+func TestRename(t *testing.T) {
+	s := created(t, "ana", "bob")
+	want := definition("ana")
+	want.Name = "zoo"
+	must(t, s.Rename("ana", "zoo"))
+	got, err := s.Load("zoo")
+	must(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Lstat(filepath.Join(s.Dir("zoo"), renamedFile)); err == nil {
+		t.Error("two definitions are left")
+	}
+	must(t, s.Rename("zoo", "zoo"))
+	unlock, err := s.Lock("zoo") // the lock is free again, and still one
+	must(t, err)
+	for name, c := range map[string]struct {
+		old, name string
+		want      error
+	}{
+		"busy": {"zoo", "x", store.ErrBusy}, "taken": {"bob", "zoo", store.ErrExist},
+		"absent": {"ana", "x", store.ErrNotExist}, "impossible": {"bob", ".x", errName},
+	} {
+		if err := s.Rename(c.old, c.name); !errors.Is(err, c.want) {
+			t.Errorf("%s: error %v, want %v", name, err, c.want)
+		}
+	}
+	must(t, unlock())
+	must(t, os.WriteFile(s.Delta("bob"), []byte("work"), 0o600))
+	must(t, s.SaveSession("zoo", session()))
+	for _, old := range []string{"bob", "zoo"} {
+		if err := s.Rename(old, "x"); !errors.Is(err, ErrUncaptured) {
+			t.Errorf("%s: error %v, want %v", old, err, ErrUncaptured)
+		}
+	}
+	if names, err := s.List(); err != nil || !slices.Equal(names, []string{"bob", "zoo"}) {
+		t.Errorf("left: %v, %v", names, err)
+	}
+}
+
+// TestRenameCutOff stops before and after the directory has its other name,
+// and then renames once more.
+func TestRenameCutOff(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		s := created(t, "ana")
+		is, other := "ana", definition("ana")
+		other.Name = "zoo"
+		must(t, writeDefinition(filepath.Join(s.Dir("ana"), renamedFile), other))
+		if moved {
+			must(t, os.Rename(s.Dir("ana"), s.Dir("zoo")))
+			is = "zoo"
+		}
+		if names, err := s.List(); err != nil || !slices.Equal(names, []string{is}) {
+			t.Errorf("left: %v, %v", names, err)
+		}
+		d, err := s.Load(is)
+		must(t, err)
+		if d.Name != is || d.Data.ID != other.Data.ID {
+			t.Errorf("%s has the definition of %s", is, d.Name)
+		}
+		must(t, s.Rename(is, "eve"))
+		if d, err := s.Load("eve"); err != nil || d.Name != "eve" {
+			t.Errorf("%s renamed again: %v, %v", is, d.Name, err)
+		}
+		must(t, s.Update("eve", func(d *Definition) error { d.Options.CPUs = 5; return nil }))
+		if d, err := s.Load("eve"); err != nil || d.Options.CPUs != 5 {
+			t.Errorf("changed after: %+v, %v", d, err)
 		}
 	}
 }
@@ -279,7 +392,7 @@ func session() Session {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{definitionFile, sessionFile} {
+	for _, name := range []string{"workspace.json", "workspace2.json", "session.json"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -288,13 +401,13 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var d onDisk
-		if err := decode(b, definitionFormat, &d); err == nil {
+		if err := decode(b, definitionFormat, definitionVersion, &d); err == nil {
 			_ = d.Check()
 		} else if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer) {
 			t.Errorf("error of no kind: %v", err)
 		}
 		var s sessionOnDisk
-		if err := decode(b, sessionFormat, &s); err == nil && fmt.Sprint(s) == "" {
+		if err := decode(b, sessionFormat, sessionVersion, &s); err == nil && fmt.Sprint(s) == "" {
 			t.Error("an empty session")
 		}
 	})

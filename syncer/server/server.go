@@ -1,28 +1,65 @@
-// Package server is the server's end of the transport.
+// Package server is the server's end of the transport: it answers devices and
+// administrators over HTTP, for one directory with a store, a registry and a
+// certificate authority. docs/format/sync.md specifies the protocol.
+//
+// # Vocabulary
+//
+// A layer reaches a chunk if the history of its head does. A device may see
+// what the layers that it may read reach, and what it uploaded itself.
+//
+// # Invariants
+//
+//   - Nothing tells a device whether the store holds a chunk that it may not
+//     see: neither an answer nor an error.
+//   - A head moves only after all that it reaches was found whole, allowed and
+//     present, under a writer's lease that ends after the move.
+//   - Who a device is and what it may do is looked up anew for every request.
+//     What runs for long ends when its device is revoked.
+//   - What a request can make the server keep in memory is bounded.
+//
+// # The one idea
+//
+// The set of chunks that each layer reaches is kept in memory. It answers what
+// may be fetched, what need not be sent, and what a push may name, so that none
+// of these ever asks the store about a chunk that the device may not know of.
 package server
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"satchel/layers/repo"
+	"satchel/store/disk"
+	"satchel/syncer/identity"
+	"satchel/syncer/registry"
 )
 
 // A Server serves one directory.
-type Server struct{}
+type Server struct {
+	log       *slog.Logger
+	life      time.Duration // of devices' certificates
+	hosts     []string
+	store     *disk.Store
+	repo      *repo.Repo
+	registry  *registry.Registry
+	authority *identity.Authority
 
-// Made is what the making of a server's directory tells, once.
-type Made struct {
-	Server      string `json:"server"`
-	AdminToken  string `json:"admin_token"`
-	Fingerprint string `json:"ca_fingerprint"`
+	transfers *semaphore.Weighted // requests that move chunks
+	checks    *semaphore.Weighted // pushes of which a whole tree is in memory
+
+	attempts *attempts
+	metrics  *metrics
+
+	drain    sync.Once
+	draining chan struct{} // closed when the server begins to drain
 }
-
-// Init makes a server in an empty directory: its store, registry and authority.
-func Init(dir string) (Made, error) { return Made{}, errors.ErrUnsupported }
 
 // Options say how a server runs. The zero value is sensible.
 type Options struct {
@@ -32,27 +69,60 @@ type Options struct {
 	Transfers int           // requests that move chunks at the same time; 0: by the number of processors
 }
 
-// Open opens a server's directory, which no other process may serve.
-func Open(dir string, opt Options) (*Server, error) { return nil, errors.ErrUnsupported }
+const defaultLife = 365 * 24 * time.Hour
 
-// Fingerprint names the server's certificate authority.
-func (s *Server) Fingerprint() string { return "" }
-
-// Handler is the whole API.
-func (s *Server) Handler() http.Handler { return http.NotFoundHandler() }
-
-// Metrics serves what Prometheus reads, without a token.
-func (s *Server) Metrics() http.Handler { return http.NotFoundHandler() }
-
-// TLS is the configuration that Handler must be served with.
-func (s *Server) TLS() *tls.Config { return nil }
-
-// Serve serves the API on a listener until ctx is done, and then drains:
-// health turns bad, waiting requests are answered, others may end within the
-// time given.
-func (s *Server) Serve(ctx context.Context, l net.Listener, drain time.Duration) error {
-	return errors.ErrUnsupported
+// Open opens a server's directory, which no other process may serve. It fails
+// with [store.ErrNotExist] where there is none and with [store.ErrBusy] while
+// another process serves it.
+func Open(dir string, opt Options) (*Server, error) {
+	s := &Server{log: opt.Log, life: opt.Life, hosts: opt.Hosts, attempts: newAttempts(), draining: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.life == 0 {
+		s.life = defaultLife
+	}
+	if opt.Transfers == 0 {
+		opt.Transfers = 4 * runtime.GOMAXPROCS(0)
+	}
+	s.transfers = semaphore.NewWeighted(int64(opt.Transfers))
+	s.checks = semaphore.NewWeighted(1)
+	if err := s.open(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("open server %s: %w", dir, err), s.Close())
+	}
+	return s, nil
 }
 
-// Close closes the store and the registry.
-func (s *Server) Close() error { return nil }
+// open opens the parts, the registry first: its lock keeps others out.
+func (s *Server) open(dir string) (err error) {
+	if s.registry, err = registry.Open(filepath.Join(dir, registryName)); err != nil {
+		return err
+	}
+	if s.authority, err = identity.OpenAuthority(filepath.Join(dir, authorityName)); err != nil {
+		return err
+	}
+	if s.store, err = disk.Open(filepath.Join(dir, storeName)); err != nil {
+		return err
+	}
+	s.repo = repo.New(s.store, deviceName)
+	s.metrics = newMetrics(s.store)
+	return nil
+}
+
+// deviceName is what versions that the server makes say they were made on.
+const deviceName = "server"
+
+// Fingerprint names the server's certificate authority.
+func (s *Server) Fingerprint() string { return s.authority.Fingerprint() }
+
+// Close closes the store and the registry. Requests must have ended.
+func (s *Server) Close() error {
+	var errs []error
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.registry != nil {
+		errs = append(errs, s.registry.Close())
+	}
+	return errors.Join(errs...)
+}

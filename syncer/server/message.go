@@ -1,0 +1,63 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"satchel/syncer"
+)
+
+// readJSON reads the body of a request into v. It fails with
+// [syncer.ErrTooLarge] or [syncer.ErrMalformed].
+func readJSON(r *http.Request, v any) error {
+	b, err := io.ReadAll(io.LimitReader(r.Body, syncer.MaxJSON+1))
+	if err != nil {
+		return cutOff(err)
+	}
+	if len(b) > syncer.MaxJSON {
+		return fmt.Errorf("body of more than %d bytes: %w", syncer.MaxJSON, syncer.ErrTooLarge)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("body: %w: %w", err, syncer.ErrMalformed)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("body: more than one message: %w", syncer.ErrMalformed)
+	}
+	return nil
+}
+
+// cutOff is the error of a body that did not arrive whole.
+func cutOff(err error) error {
+	return fmt.Errorf("body was cut off: %w: %w", err, syncer.ErrMalformed)
+}
+
+// writeJSON answers with v.
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	// An error here is one of the connection: nobody is left to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// writeError answers with a refusal, unless an answer has begun already.
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	e, status := syncer.ToError(err)
+	if c, ok := w.(*conn); ok {
+		if c.begun {
+			return
+		}
+		c.last()
+	}
+	note(r, slog.String("code", e.Code), slog.Any("error", err))
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "5")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(e)
+}

@@ -9,8 +9,8 @@ import (
 )
 
 // Errors that one side tells the other; callers ask about them with
-// [errors.Is]. [store.ErrMoved], [store.ErrNotExist] and [store.ErrExist] cross
-// the wire as well.
+// [errors.Is]. [store.ErrMoved], [store.ErrNotExist], [store.ErrExist] and
+// [store.ErrBusy] cross the wire as well.
 var (
 	// ErrToken reports an enrolment or admin token that is wrong, used up or
 	// out of date.
@@ -86,6 +86,7 @@ var codes = []struct {
 	{"moved", http.StatusConflict, store.ErrMoved},
 	{"not_exist", http.StatusNotFound, store.ErrNotExist},
 	{"exist", http.StatusConflict, store.ErrExist},
+	{"busy", http.StatusConflict, store.ErrBusy},
 }
 
 // internal is the code of everything else: the server's own fault.

@@ -1,164 +1,131 @@
 // Package registry keeps what a server knows of users, groups, devices, tokens,
-// layers, rights and workspaces, in one bbolt database.
+// layers, rights and workspaces.
+//
+// # Vocabulary
+//
+// A row is one of those things, a table all rows of one sort. A change is what
+// one call does to rows of any tables. An upload is the note that a device has
+// sent a chunk, and so holds it.
+//
+// # Invariants
+//
+//   - A change happens as a whole, durably, or not at all, and what it says was
+//     checked against the state that it changes.
+//   - Rows name only what exists. What goes takes the grants to it along, so
+//     that whoever gets its name later inherits nothing; and what still holds
+//     something else up does not go.
+//   - Secrets are kept as hashes.
+//   - Nothing here is in the way of a request: reading never waits for a disk.
+//
+// # The one idea
+//
+// A server knows some thousands of such things, so all of them are in memory,
+// and the file, a bbolt database, is what makes changes outlive the process: it
+// is read once, and written before anybody sees a change.
+//
+// The file, registry.db, is the one to back up of a server, beside its store
+// and its authority. Uploads are many and worth little; they are in a file of
+// their own beside it, uploads.db, which needs no backup.
 package registry
 
 import (
-	"context"
 	"errors"
+	"path/filepath"
+	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"satchel/store"
 	"satchel/syncer"
 )
 
 // A Registry is an open registry. One process has it open; its methods may be
-// called from several goroutines at once.
-type Registry struct{}
+// called from several goroutines at once. What they return is the caller's.
+type Registry struct {
+	db      *bbolt.DB
+	uploads *uploads
+	now     func() time.Time
+
+	changing sync.Mutex   // held by the one change that is being made
+	mu       sync.RWMutex // held while a change is made visible; guards what follows
+	meta     meta
+	users    table[userRow]
+	groups   table[syncer.Group]
+	devices  table[deviceRow]
+	tokens   table[tokenRow]
+	layers   table[syncer.LayerInfo]
+	works    table[syncer.Workspace]
+	named    map[string]store.LayerID // layers by name
+
+	views  sync.Map // by device name: syncer.State, until the next change
+	seen   sync.Map // by device name: time.Time of its newest request
+	wakeMu sync.Mutex
+	wake   chan struct{}
+}
+
+// meta is what a registry says of itself.
+type meta struct {
+	Server string `json:"server"`
+	Admin  []byte `json:"admin"` // hash of the administrator's token
+}
 
 // Create makes the registry in a new file and opens it.
 func Create(path, server string, adminToken [32]byte) (*Registry, error) {
-	return nil, errors.ErrUnsupported
+	if err := create(path, meta{Server: server, Admin: adminToken[:]}); err != nil {
+		return nil, err
+	}
+	return Open(path)
 }
 
 // Open opens a registry, or fails with [store.ErrNotExist], [store.ErrBusy],
 // [store.ErrNewer] or [store.ErrCorrupt].
-func Open(path string) (*Registry, error) { return nil, errors.ErrUnsupported }
+func Open(path string) (*Registry, error) {
+	r := &Registry{
+		now:     time.Now,
+		users:   newTable[userRow]("users"),
+		groups:  newTable[syncer.Group]("groups"),
+		devices: newTable[deviceRow]("devices"),
+		tokens:  newTable[tokenRow]("tokens"),
+		layers:  newTable[syncer.LayerInfo]("layers"),
+		works:   newTable[syncer.Workspace]("workspaces"),
+		named:   make(map[string]store.LayerID),
+		wake:    make(chan struct{}),
+	}
+	if err := r.open(path); err != nil {
+		return nil, err
+	}
+	for _, l := range r.layers.rows {
+		r.named[l.Name] = l.ID
+	}
+	var err error
+	if r.uploads, err = openUploads(filepath.Join(filepath.Dir(path), "uploads.db")); err != nil {
+		return nil, errors.Join(err, r.db.Close())
+	}
+	return r, nil
+}
 
 // Close closes it.
-func (r *Registry) Close() error { return nil }
+func (r *Registry) Close() error {
+	return errors.Join(r.uploads.close(), r.db.Close())
+}
 
 // Server is the server's identity.
-func (r *Registry) Server() string { return "" }
+func (r *Registry) Server() string { return r.meta.Server }
 
 // Changed returns a channel that is closed at the next change of the registry,
 // or when Touch is called.
-func (r *Registry) Changed() <-chan struct{} { return nil }
+func (r *Registry) Changed() <-chan struct{} {
+	r.wakeMu.Lock()
+	defer r.wakeMu.Unlock()
+	return r.wake
+}
 
 // Touch tells those who wait for a change that something outside the registry,
 // such as a head, has.
-func (r *Registry) Touch() {}
-
-// Admin reports whether a token is the administrator's: nil, or [syncer.ErrToken].
-func (r *Registry) Admin(secret [32]byte) error { return errors.ErrUnsupported }
-
-// SetAdmin replaces the administrator's token.
-func (r *Registry) SetAdmin(secret [32]byte) error { return errors.ErrUnsupported }
-
-// Users, groups, devices and tokens. They fail with [store.ErrExist],
-// [store.ErrNotExist] or [syncer.ErrMalformed].
-
-func (r *Registry) Users() ([]syncer.User, error) { return nil, errors.ErrUnsupported }
-func (r *Registry) User(name string) (syncer.User, error) {
-	return syncer.User{}, errors.ErrUnsupported
-}
-func (r *Registry) AddUser(u syncer.User) (syncer.User, error)    { return u, errors.ErrUnsupported }
-func (r *Registry) SetUser(u syncer.User) (syncer.User, error)    { return u, errors.ErrUnsupported }
-func (r *Registry) RemoveUser(name string) error                  { return errors.ErrUnsupported }
-func (r *Registry) Groups() ([]syncer.Group, error)               { return nil, errors.ErrUnsupported }
-func (r *Registry) AddGroup(g syncer.Group) (syncer.Group, error) { return g, errors.ErrUnsupported }
-func (r *Registry) RemoveGroup(name string) error                 { return errors.ErrUnsupported }
-func (r *Registry) Join(group, user string) (syncer.Group, error) {
-	return syncer.Group{}, errors.ErrUnsupported
-}
-func (r *Registry) Leave(group, user string) (syncer.Group, error) {
-	return syncer.Group{}, errors.ErrUnsupported
-}
-func (r *Registry) Devices() ([]syncer.Device, error) { return nil, errors.ErrUnsupported }
-func (r *Registry) Revoke(device string) (syncer.Device, error) {
-	return syncer.Device{}, errors.ErrUnsupported
-}
-func (r *Registry) RemoveDevice(device string) error { return errors.ErrUnsupported }
-func (r *Registry) Tokens() ([]syncer.Token, error)  { return nil, errors.ErrUnsupported }
-func (r *Registry) AddToken(t syncer.Token, secret [32]byte) (syncer.Token, error) {
-	return t, errors.ErrUnsupported
-}
-func (r *Registry) RemoveToken(id string) error { return errors.ErrUnsupported }
-
-// Enrol uses a token up once and adds a device of the token's user, under the
-// name asked for or, when another has it, that name with a number. The device
-// is known by the hash of its public key. It fails with [syncer.ErrToken].
-func (r *Registry) Enrol(secret [32]byte, name string, key [32]byte, expires time.Time) (syncer.Device, error) {
-	return syncer.Device{}, errors.ErrUnsupported
-}
-
-// Renewed notes when a device's new certificate expires.
-func (r *Registry) Renewed(device string, expires time.Time) error { return errors.ErrUnsupported }
-
-// Seen returns a device that is let in, by name and key, and notes the time. It
-// fails with [syncer.ErrCertificate] or [syncer.ErrRevoked].
-func (r *Registry) Seen(device string, key [32]byte) (syncer.Device, error) {
-	return syncer.Device{}, errors.ErrUnsupported
-}
-
-// Layers lists all layers, without their heads, ordered by name.
-func (r *Registry) Layers() ([]syncer.LayerInfo, error) { return nil, errors.ErrUnsupported }
-
-// Layer finds a layer by ID.
-func (r *Registry) Layer(id store.LayerID) (syncer.LayerInfo, error) {
-	return syncer.LayerInfo{}, errors.ErrUnsupported
-}
-
-// LayerByName finds a layer by its name on the server.
-func (r *Registry) LayerByName(name string) (syncer.LayerInfo, error) {
-	return syncer.LayerInfo{}, errors.ErrUnsupported
-}
-
-// AddLayer adds a layer. It fails with [store.ErrExist].
-func (r *Registry) AddLayer(l syncer.LayerInfo) (syncer.LayerInfo, error) {
-	return l, errors.ErrUnsupported
-}
-
-// RemoveLayer forgets a layer that no workspace uses, or fails with [store.ErrBusy].
-func (r *Registry) RemoveLayer(id store.LayerID) error { return errors.ErrUnsupported }
-
-// SetGrant gives or changes a grant; with access "" it takes it away.
-func (r *Registry) SetGrant(id store.LayerID, g syncer.Grant) (syncer.LayerInfo, error) {
-	return syncer.LayerInfo{}, errors.ErrUnsupported
-}
-
-// Access says what a device may do with a layer: "" is nothing.
-func (r *Registry) Access(d syncer.Device, id store.LayerID) (syncer.Access, error) {
-	return "", errors.ErrUnsupported
-}
-
-// View returns what a device may see: its layers, without heads, and its user's
-// workspaces, from one moment. Revision is left empty.
-func (r *Registry) View(d syncer.Device) (syncer.State, error) {
-	return syncer.State{}, errors.ErrUnsupported
-}
-
-// Workspaces lists all workspaces, by owner and name.
-func (r *Registry) Workspaces() ([]syncer.Workspace, error) { return nil, errors.ErrUnsupported }
-
-// Workspace finds one by ID.
-func (r *Registry) Workspace(id string) (syncer.Workspace, error) {
-	return syncer.Workspace{}, errors.ErrUnsupported
-}
-
-// PutWorkspace adds a workspace, when its revision is 0, or changes the one with
-// that revision. It fails with [store.ErrMoved] when the revision is another,
-// [store.ErrExist] when its owner has another of that name, and
-// [syncer.ErrForbidden] when the owner may not read all layers or write those
-// of the kinds personal, system and data.
-func (r *Registry) PutWorkspace(w syncer.Workspace) (syncer.Workspace, error) {
-	return w, errors.ErrUnsupported
-}
-
-// RemoveWorkspace forgets a workspace, but not its layers.
-func (r *Registry) RemoveWorkspace(id string) error { return errors.ErrUnsupported }
-
-// Uploaded notes that a device has sent chunks, and so has shown to hold them.
-func (r *Registry) Uploaded(ctx context.Context, device string, ids []store.ID) error {
-	return errors.ErrUnsupported
-}
-
-// HasUploaded tells which chunks a device has sent.
-func (r *Registry) HasUploaded(ctx context.Context, device string, ids []store.ID) ([]bool, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// ForgetUploads drops such notes: those of the IDs, for a device, whose push is
-// done, and all that are older than a month.
-func (r *Registry) ForgetUploads(ctx context.Context, device string, ids []store.ID) error {
-	return errors.ErrUnsupported
+func (r *Registry) Touch() {
+	r.wakeMu.Lock()
+	defer r.wakeMu.Unlock()
+	close(r.wake)
+	r.wake = make(chan struct{})
 }

@@ -67,6 +67,9 @@ type Options struct {
 	Life      time.Duration // of devices' certificates; 0: a year
 	Hosts     []string      // names and addresses for the server's certificate, beside those of the machine
 	Transfers int           // requests that move chunks at the same time; 0: by the number of processors
+	// OpenStore opens the server's store; nil: [disk.Open]. Tests of power
+	// failures give another.
+	OpenStore func(dir string) (*disk.Store, error)
 }
 
 const defaultLife = 365 * 24 * time.Hour
@@ -87,21 +90,24 @@ func Open(dir string, opt Options) (*Server, error) {
 	}
 	s.transfers = semaphore.NewWeighted(int64(opt.Transfers))
 	s.checks = semaphore.NewWeighted(1)
-	if err := s.open(dir); err != nil {
+	if err := s.open(dir, opt.OpenStore); err != nil {
 		return nil, errors.Join(fmt.Errorf("open server %s: %w", dir, err), s.Close())
 	}
 	return s, nil
 }
 
 // open opens the parts, the registry first: its lock keeps others out.
-func (s *Server) open(dir string) (err error) {
+func (s *Server) open(dir string, open func(string) (*disk.Store, error)) (err error) {
 	if s.registry, err = registry.Open(filepath.Join(dir, registryName)); err != nil {
 		return err
 	}
 	if s.authority, err = identity.OpenAuthority(filepath.Join(dir, authorityName)); err != nil {
 		return err
 	}
-	if s.store, err = disk.Open(filepath.Join(dir, storeName)); err != nil {
+	if open == nil {
+		open = disk.Open
+	}
+	if s.store, err = open(filepath.Join(dir, storeName)); err != nil {
 		return err
 	}
 	s.repo = repo.New(s.store, deviceName)

@@ -82,6 +82,7 @@ func CreateIn(dir string, d chunk.Domain) (*Store, error) { return create(dir, d
 // OpenFaulty opens a store for tests of what is built upon it. Before each
 // durable step fault is asked: nil lets the step be, an error fails it, and
 // happens says that it took effect all the same, as when power fails just after.
+// A test whose store has lost power closes it and opens the directory anew.
 func OpenFaulty(dir string, fault func(op, file string) (err error, happens bool)) (*Store, error) { //nolint:revive // the error is what the step is to report
 	return open(dir, durable.FS{Fault: func(s durable.Step) (error, bool) { return fault(s.Op, s.Name) }})
 }
@@ -160,9 +161,13 @@ func newStore(dir string, c config, fsys durable.FS) *Store {
 	return s
 }
 
-// Close lets go of what the store holds in memory. Writers and holds must have
-// ended.
-func (s *Store) Close() error { return s.reader.close() }
+// Close lets go of what the store holds in memory. Writers and holds should
+// have ended: those that have not lose their leases, as if the process had
+// died, and such writers take nothing more.
+func (s *Store) Close() error {
+	s.heads.Abandon()
+	return s.reader.close()
+}
 
 // Dir returns the store's directory.
 func (s *Store) Dir() string { return s.dir }

@@ -290,7 +290,7 @@ func (w *writer) Close() error {
 
 // refuse returns why the writer takes nothing more, or nil.
 func (w *writer) refuse() error {
-	if w.closed {
+	if w.closed || !w.lease.Alive() {
 		return errClosed
 	}
 	w.mu.Lock()

@@ -24,6 +24,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strings"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -51,6 +52,9 @@ var (
 type Heads struct {
 	file   *bolt.File
 	leases string // directory of the leases' files
+
+	mu   sync.Mutex
+	held map[*Held]struct{} // leases that this value has taken and that live
 }
 
 var _ store.Heads = (*Heads)(nil)
@@ -58,7 +62,7 @@ var _ store.Heads = (*Heads)(nil)
 // New returns the heads in the file at path, with the files of leases in the
 // directory leases. It opens neither.
 func New(path, leases string, fsys durable.FS) *Heads {
-	return &Heads{leases: leases, file: bolt.New(path, fsys, bolt.Format{
+	return &Heads{leases: leases, held: map[*Held]struct{}{}, file: bolt.New(path, fsys, bolt.Format{
 		Name:    "satchel-heads",
 		Version: Version,
 		Help:    "restore this file from a backup; the chunks are not affected",

@@ -34,7 +34,7 @@ type Lease struct {
 type Held struct {
 	Lease
 	heads *Heads
-	lock  *os.File
+	lock  *os.File // guarded by heads.mu once the lease is taken
 }
 
 // Lease takes a lease: a writer's, or a reader's on what the roots reach.
@@ -68,6 +68,9 @@ func (h *Heads) Lease(ctx context.Context, purpose string, writer bool, roots ..
 		held.abandon()
 		return nil, fmt.Errorf("begin %s: %w", purpose, err)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held[held] = struct{}{}
 	return held, nil
 }
 
@@ -86,6 +89,31 @@ func (l *Held) Release(ctx context.Context) error {
 // abandon lets go of the lease as a process does that dies, except that it
 // removes the file.
 func (l *Held) abandon() {
+	l.heads.mu.Lock()
+	defer l.heads.mu.Unlock()
+	l.heads.abandon(l)
+}
+
+// Alive reports whether the lease is still held: neither released nor
+// abandoned.
+func (l *Held) Alive() bool {
+	l.heads.mu.Lock()
+	defer l.heads.mu.Unlock()
+	return l.lock != nil
+}
+
+// Abandon lets go of all leases that were taken with this value, as if the
+// process had died. It does not touch the database: the next gc forgets them.
+func (h *Heads) Abandon() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for l := range h.held {
+		h.abandon(l)
+	}
+}
+
+func (h *Heads) abandon(l *Held) {
+	delete(h.held, l)
 	if l.lock == nil {
 		return
 	}

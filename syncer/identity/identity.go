@@ -1,83 +1,74 @@
 // Package identity makes and checks the keys and certificates of a server and
 // its devices.
+//
+// # Vocabulary
+//
+// An authority is a server's own certificate authority: a key that signs, and a
+// certificate that names the server. A device has a key that never leaves it,
+// and a certificate in which the authority says whose key that is. A
+// fingerprint is a short name of an authority, to be compared by people and
+// passed on by hand. A secret is what a token shows.
+//
+// # Invariants
+//
+//   - An authority signs certificates of two sorts: its own server's, good for
+//     serving only, and devices', good for being a client only. It signs no
+//     other authority.
+//   - Of a request for a certificate only the key is taken. Who it belongs to
+//     and for how long is said by whoever has it signed.
+//   - Private keys are written durably, and readable by their owner alone.
+//
+// # The one idea
+//
+// Trust is one pinned authority and nothing else. Devices reach their server
+// under names and addresses that change, so they do not ask what it is called,
+// but whether it has a certificate for serving of the authority whose
+// fingerprint was passed on to them. There is just one holder of such a one.
 package identity
 
 import (
-	"crypto/tls"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
+
+	"satchel/syncer"
 )
 
-// An Authority is a server's own certificate authority, with the server's key.
-type Authority struct{}
+// ErrServer reports a server that is not of the authority that was expected.
+var ErrServer = errors.New("this is not the server that was expected")
 
-// CreateAuthority makes an authority in a directory, with a fresh key, for a
-// server of that identity.
-func CreateAuthority(dir, server string) (*Authority, error) { return nil, errors.ErrUnsupported }
+const (
+	authorityLife = 20 * 365 * 24 * time.Hour
+	serverLife    = 90 * 24 * time.Hour
 
-// OpenAuthority opens the authority in a directory.
-func OpenAuthority(dir string) (*Authority, error) { return nil, errors.ErrUnsupported }
+	// skew is how far clocks may be apart: certificates begin that much earlier.
+	skew = 24 * time.Hour
+)
 
-// Certificate is the authority's certificate in DER.
-func (a *Authority) Certificate() []byte { return nil }
+// organization is in the names of all certificates, for people who look at them.
+const organization = "Satchel"
 
-// Fingerprint names the authority: "sha256:" and the hash of its certificate in
-// hexadecimal.
-func (a *Authority) Fingerprint() string { return "" }
-
-// ServerTLS is how a server listens: TLS 1.3, a certificate for the host names
-// that it is asked for, made and renewed as needed, and the certificates of
-// clients taken without judging them, since [Authority.Identify] does.
-func (a *Authority) ServerTLS(hosts []string) *tls.Config { return nil }
-
-// Sign gives a device a certificate: the request's signature is checked, all
-// else in it is ignored.
-func (a *Authority) Sign(csr []byte, device string, life time.Duration) (der []byte, err error) {
-	return nil, errors.ErrUnsupported
+// checkPublic reports a public key of a kind that is not used here.
+func checkPublic(key crypto.PublicKey) error {
+	switch k := key.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() {
+			return nil
+		}
+	case ed25519.PublicKey:
+		return nil
+	}
+	return fmt.Errorf("public key %T: want ECDSA P-256 or Ed25519: %w", key, syncer.ErrMalformed)
 }
 
-// A Peer is who a certificate says that a client is.
-type Peer struct {
-	Device  string
-	Key     [32]byte // SHA-256 of the public key
-	Expires time.Time
+// pool is the set of just one trusted certificate.
+func pool(ca *x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(ca)
+	return p
 }
-
-// Identify checks a client's certificate at the given time. It fails with
-// [syncer.ErrCertificate] or [syncer.ErrExpired].
-func (a *Authority) Identify(certs []*x509.Certificate, now time.Time) (Peer, error) {
-	return Peer{}, errors.ErrUnsupported
-}
-
-// A Key is a device's private key and certificate.
-type Key struct{}
-
-// NewKey makes a device's key and a request for its certificate.
-func NewKey() (key *Key, csr []byte, err error) { return nil, nil, errors.ErrUnsupported }
-
-// Request makes a further request for the same key.
-func (k *Key) Request() (csr []byte, err error) { return nil, errors.ErrUnsupported }
-
-// MarshalPEM returns the private key for keeping; secret.
-func (k *Key) MarshalPEM() ([]byte, error) { return nil, errors.ErrUnsupported }
-
-// ParseKey is the inverse of [Key.MarshalPEM].
-func ParseKey(pem []byte) (*Key, error) { return nil, errors.ErrUnsupported }
-
-// ClientTLS is how a device dials a server of the authority whose certificate
-// is ca, with the device's own certificate, or without one when that is nil.
-func ClientTLS(ca []byte, key *Key, certificate []byte) (*tls.Config, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// CheckFingerprint reports whether the certificate of an authority has that
-// fingerprint, in the form of [Authority.Fingerprint]; letter case and colons
-// between bytes do not matter.
-func CheckFingerprint(ca []byte, fingerprint string) error { return errors.ErrUnsupported }
-
-// NewSecret returns a random secret for tokens, in letters and digits.
-func NewSecret() string { return "" }
-
-// HashSecret is what is kept of a secret.
-func HashSecret(secret string) [32]byte { return [32]byte{} }

@@ -1,0 +1,211 @@
+package trees
+
+import (
+	"slices"
+
+	"satchel/layers"
+	"satchel/store"
+)
+
+// follow finds out which of the ancestor's files and directories the version
+// has elsewhere.
+//
+// Of the files that the version has no name of any more, and those that are
+// new in it, two are the same when they have the same contents, and no other of
+// either has, or no other of that name. A directory of which nothing is left
+// was moved to where more than half of its lost files are. What was in it and
+// is now at the same place in the other is the same file, and so are, last, two
+// regular files of which each is the only one with its name that is left over.
+func (v *version) follow(ancestor *version) {
+	lost, fresh := changes(ancestor, v)
+	if len(lost) == 0 || len(fresh) == 0 {
+		return
+	}
+	v.pair(ancestor, lost, fresh, func(f *file) any { return named{contentOf(f), baseName(f)} })
+	v.pair(ancestor, lost, fresh, func(f *file) any { return contentOf(f) })
+	v.followDirs(lost)
+	for _, f := range lost {
+		if v.moved[f] == nil {
+			if dir, to := v.movedDir(f.names[0]); dir != "" {
+				v.match(f, v.find(to+f.names[0][len(dir):]).file(), ancestor)
+			}
+		}
+	}
+	v.pair(ancestor, lost, fresh, func(f *file) any { return baseName(f) })
+}
+
+// changes returns the regular files, empty ones left out, of which all names
+// are lost in the second version, and those of which all are new there.
+func changes(old, now *version) (lost, fresh []*file) {
+	var i, j int
+	for i < len(old.nodes) || j < len(now.nodes) {
+		var a, b *node
+		order := -1
+		switch {
+		case i == len(old.nodes):
+			order = 1
+		case j < len(now.nodes):
+			order = layers.ComparePaths(old.nodes[i].path, now.nodes[j].path)
+		}
+		if order <= 0 {
+			a = &old.nodes[i]
+			i++
+		}
+		if order >= 0 {
+			b = &now.nodes[j]
+			j++
+		}
+		if f := a.file(); f != nil && b.file() == nil && movable(f, a, now) {
+			lost = append(lost, f)
+		}
+		if f := b.file(); f != nil && a.file() == nil && movable(f, b, old) {
+			fresh = append(fresh, f)
+		}
+	}
+	return lost, fresh
+}
+
+// movable reports whether f, met at n, is to be looked for: met by its first
+// name, and without any in the other version.
+func movable(f *file, n *node, other *version) bool {
+	return f.entry.Type == layers.Regular && f.entry.Size > 0 && n.path == f.names[0] && other.named(f.names) == nil
+}
+
+// A content stands for the contents of a regular file: equal ones of equal
+// files, and rarely of others.
+type content struct {
+	size        int64
+	extents     int
+	first, last store.ID
+}
+
+func contentOf(f *file) content {
+	x := f.entry.Extents
+	return content{f.entry.Size, len(x), x[0].ID, x[len(x)-1].ID}
+}
+
+// named is a content at a name.
+type named struct {
+	content
+	name string
+}
+
+func baseName(f *file) string {
+	_, name := layers.SplitPath(f.names[0])
+	return name
+}
+
+// pair matches those of the files left over that are alone with their key.
+func (v *version) pair(ancestor *version, lost, fresh []*file, key func(*file) any) {
+	type both struct{ lost, fresh []*file }
+	left := map[any]both{}
+	for _, f := range lost {
+		if v.moved[f] == nil {
+			k := key(f)
+			b := left[k]
+			b.lost = append(b.lost, f)
+			left[k] = b
+		}
+	}
+	for _, f := range fresh {
+		if v.origin[f] == nil {
+			k := key(f)
+			if b, ok := left[k]; ok {
+				b.fresh = append(b.fresh, f)
+				left[k] = b
+			}
+		}
+	}
+	for k, b := range left {
+		if len(b.lost) != 1 || len(b.fresh) != 1 {
+			continue
+		}
+		_, byName := k.(string)
+		if byName || slices.Equal(b.lost[0].entry.Extents, b.fresh[0].entry.Extents) {
+			v.match(b.lost[0], b.fresh[0], ancestor)
+		}
+	}
+}
+
+// match notes that a file of the ancestor's is now another of the version's,
+// if that is a regular one and no other's.
+func (v *version) match(lost, now *file, ancestor *version) {
+	if now == nil || now.entry.Type != layers.Regular || v.origin[now] != nil || ancestor.named(now.names) != nil {
+		return
+	}
+	v.moved[lost], v.origin[now] = now, lost
+}
+
+// followDirs finds the directories that were moved, by the files that were.
+func (v *version) followDirs(lost []*file) {
+	votes, all := map[[2]string]int{}, map[string]int{}
+	for _, f := range lost {
+		for dir, _ := layers.SplitPath(f.names[0]); dir != ""; dir, _ = layers.SplitPath(dir) {
+			all[dir]++
+		}
+		now := v.moved[f]
+		if now == nil {
+			continue
+		}
+		from, name := layers.SplitPath(f.names[0])
+		to, same := layers.SplitPath(now.names[0])
+		for name == same && from != to && from != "" && to != "" {
+			votes[[2]string{from, to}]++
+			from, name = layers.SplitPath(from)
+			to, same = layers.SplitPath(to)
+		}
+	}
+	for move, n := range votes {
+		if dir := move[0]; 2*n > all[dir] && v.find(dir).gone() && !v.implies(dir) {
+			v.dirs[dir] = move[1]
+		}
+	}
+}
+
+// movedDir returns the innermost moved directory that path is in, and where it
+// is now.
+func (v *version) movedDir(path string) (dir, to string) {
+	for dir, _ = layers.SplitPath(path); dir != ""; dir, _ = layers.SplitPath(dir) {
+		if to, ok := v.dirs[dir]; ok {
+			return dir, to
+		}
+	}
+	return "", ""
+}
+
+// readdress has what the version added to directories that the other one moved
+// seen where they are now. What would meet something there stays.
+func (v *version) readdress(ancestor, other *version) {
+	if len(other.dirs) == 0 {
+		return
+	}
+	to := map[int]string{}
+	taken := map[string]bool{}
+	for i := range v.nodes {
+		n := &v.nodes[i]
+		dir, now := other.movedDir(n.path)
+		if dir == "" || n.whiteout() || !ancestor.find(n.path).gone() || !other.find(n.path).gone() {
+			continue
+		}
+		path := now + n.path[len(dir):]
+		if layers.CheckPath(path) != nil || taken[path] || v.find(path) != nil {
+			continue
+		}
+		if at := other.find(path); at.gone() || at.dir() != nil && n.dir() != nil {
+			to[i], taken[path] = path, true
+		}
+	}
+	for i, path := range to {
+		n := &v.nodes[i]
+		if f := n.inode; f != nil {
+			f.names[slices.Index(f.names, n.path)] = path
+		}
+		n.path = path
+	}
+	for i := range to {
+		if f := v.nodes[i].inode; f != nil {
+			slices.SortFunc(f.names, layers.ComparePaths)
+		}
+	}
+	slices.SortFunc(v.nodes, func(a, b node) int { return layers.ComparePaths(a.path, b.path) })
+}

@@ -13,6 +13,7 @@ type Refs struct {
 	Parents  []store.ID // versions, of a version
 	Below    []store.ID // manifest chunks: the roots of a version's trees, nodes, lists
 	Contents []store.ID // chunks of files' contents, holes left out
+	Sizes    []int64    // bytes of each of those, as their extents say
 }
 
 // ParseRefs reads a manifest chunk of whatever kind and returns what it names.
@@ -72,6 +73,7 @@ func (r *Refs) content(xs []layers.Extent, lists []listRef) {
 	for _, x := range xs {
 		if !x.ID.IsZero() {
 			r.Contents = append(r.Contents, x.ID)
+			r.Sizes = append(r.Sizes, x.Len)
 		}
 	}
 	for _, l := range lists {

@@ -74,6 +74,9 @@ func FuzzParseRefs(f *testing.F) {
 			}
 			return
 		}
+		if len(refs.Sizes) != len(refs.Contents) {
+			t.Fatalf("%d sizes of %d chunks", len(refs.Sizes), len(refs.Contents))
+		}
 		if !ok {
 			return
 		}

@@ -1,24 +1,48 @@
 // Package exchange moves versions between a store and a remote.
+//
+// # Vocabulary
+//
+// A batch is the chunks of one request. A try is one request for what is left
+// of a batch. To descend is to go through a version's manifest chunks from its
+// roots, without those that a complete version is known to reach. The versions
+// beyond others are those that are in the history of one, but in none of
+// theirs.
+//
+// # Invariants
+//
+//   - A chunk is taken only if it was asked for, and sent only if a version
+//     that is being pushed reaches it. Whatever breaks that ends the exchange.
+//   - What arrived before a cut is not asked for again, by this call or, once
+//     flushed, by a later one.
+//   - Memory is bounded by windows and batches, but for the IDs of manifest
+//     chunks, about one for every hundred files.
+//
+// # The one idea
+//
+// Manifests say what is needed, stores say what is there, and chunks may come in
+// any order. So nothing is remembered of an exchange that was cut off: to go on
+// is to begin again, and to find less missing.
 package exchange
 
 import (
-	"context"
-	"errors"
-
-	"satchel/layers"
 	"satchel/store"
-	"satchel/store/disk"
 	"satchel/syncer"
 )
 
-// Progress counts what an exchange has done so far. Its fields only grow.
-type Progress struct {
-	Chunks  int64 `json:"chunks"`  // chunks moved
-	Bytes   int64 `json:"bytes"`   // plaintext bytes of those
-	Done    int64 `json:"done"`    // logical bytes of files known to be there now, moved or not
-	Total   int64 `json:"total"`   // logical bytes of files in all; 0: not known yet
-	Retries int64 `json:"retries"` // tries after a cut
-}
+const (
+	window     = 1024          // manifest chunks that are looked at together
+	batchIDs   = 4096          // chunks of one request
+	batchBytes = 32 << 20      // plaintext bytes of those
+	smallIDs   = 64            // chunks of a push that is sent without an offer
+	smallBytes = 256 << 10     // plaintext bytes of those
+	frameBytes = 64 << 20      // of frames that have arrived and are not put yet
+	recentIDs  = 1 << 17       // chunks that are remembered, to look at each once
+	streams    = 4             // requests at the same time
+	idleTries  = 8             // tries in a row that bring nothing
+	rounds     = 16            // pushes that are answered with missing chunks
+	maxHistory = 1 << 20       // versions of one answer
+	pageIDs    = syncer.MaxIDs // chunks that are looked up or offered together
+)
 
 // Options say how an exchange is done. The zero value is sensible.
 type Options struct {
@@ -26,19 +50,11 @@ type Options struct {
 	Progress func(Progress) // called now and then, by one goroutine at a time
 }
 
-// History fetches the records of want and of what its history holds beyond
-// have, into w. It returns those that the store did not hold before, newest
-// first. The caller flushes.
-func History(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remote, layer store.LayerID, want store.ID, have []store.ID, opt Options) ([]store.ID, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Contents fetches what a version whose record is there needs: trees and file
-// contents. Versions in held, of any layer, are complete in the store; what
-// they share with it is skipped. When it returns nil, all of it is durable. It
-// goes on after cuts, and gives up when several tries in a row bring nothing.
-func Contents(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remote, layer store.LayerID, version store.ID, held []store.ID, opt Options) error {
-	return errors.ErrUnsupported
+func (o Options) streams() int {
+	if o.Streams > 0 {
+		return o.Streams
+	}
+	return streams
 }
 
 // A Size says how much there is to move.
@@ -47,21 +63,58 @@ type Size struct {
 	Bytes  int64 `json:"bytes"` // plaintext
 }
 
-// Measure tells what Contents would fetch, by fetching the manifests alone.
-func Measure(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remote, layer store.LayerID, version store.ID, held []store.ID, opt Options) (Size, error) {
-	return Size{}, errors.ErrUnsupported
+func (s *Size) add(pieces []piece) {
+	s.Chunks += int64(len(pieces))
+	for _, p := range pieces {
+		s.Bytes += p.size
+	}
 }
 
-// Push sends a layer's version to, with the versions between it and from and all
-// that they need and the server lacks, and has the server move the layer's
-// head. From is in the history of to, and complete in the store unless zero.
-func Push(ctx context.Context, st *disk.Store, r syncer.Remote, layer store.LayerID, from, to store.ID, opt Options) error {
-	return errors.ErrUnsupported
+// A piece is a chunk and its size in bytes of plaintext.
+type piece struct {
+	id   store.ID
+	size int64
 }
 
-// Unsent tells what Push would have to send at most, without asking the server.
-func Unsent(ctx context.Context, st *disk.Store, from, to store.ID) (Size, error) {
-	return Size{}, errors.ErrUnsupported
+func idsOf(pieces []piece) []store.ID {
+	ids := make([]store.ID, len(pieces))
+	for i, p := range pieces {
+		ids[i] = p.id
+	}
+	return ids
 }
 
-var _ = layers.OS
+// recent remembers which chunks were met lately. That it forgets costs a second
+// look, no more.
+type recent map[store.ID]struct{}
+
+// add reports whether the chunk was not met lately.
+func (r recent) add(id store.ID) bool {
+	if _, ok := r[id]; ok {
+		return false
+	}
+	if len(r) >= recentIDs {
+		clear(r)
+	}
+	r[id] = struct{}{}
+	return true
+}
+
+// cut hands pieces on in batches.
+func cut(pieces []piece, emit func([]piece) error) error {
+	var bytes int64
+	from := 0
+	for i, p := range pieces {
+		if i > from && (i-from == batchIDs || bytes+p.size > batchBytes) {
+			if err := emit(pieces[from:i:i]); err != nil {
+				return err
+			}
+			from, bytes = i, 0
+		}
+		bytes += p.size
+	}
+	if from == len(pieces) {
+		return nil
+	}
+	return emit(pieces[from:])
+}

@@ -1,23 +1,61 @@
 // Package device is a home's side of sync.
+//
+// # Vocabulary
+//
+// A home that is enrolled with a server is a device of it. What is said of
+// heads, bases and relations in package syncer holds here. The memo is what was
+// last heard from the server, and how things stood after the last sync.
+//
+// # Invariants
+//
+//   - Nothing is destroyed: what cannot be sent is kept under another name, what
+//     was removed on the server stays here.
+//   - The memo may be lost or damaged at any time. That costs work, never data.
+//   - A crash in an enrolment leaves the home as it was, or as it shall be, or
+//     something that the same call of [Enrol] finishes.
+//   - A head here moves only while a writer's lease is held that was taken
+//     before the head was read.
+//
+// # The one idea
+//
+// Sync keeps no state of its own that matters: it looks at the heads of both
+// sides and at histories, and each time goes from there. So being cut off, and
+// being overtaken, are the same case: look again.
 package device
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
-	"satchel/layers/merge/trees"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/disk"
-	"satchel/syncer"
 	"satchel/syncer/client"
 	"satchel/syncer/exchange"
+	"satchel/syncer/identity"
 )
 
 // ErrNotEnrolled reports a home that belongs to no server.
 var ErrNotEnrolled = errors.New("this home is not enrolled with a server")
+
+// Names in the directory of a home.
+const (
+	configFile  = "device.json"
+	keyFile     = "device.key"
+	memoFile    = "sync.json"
+	journalFile = "enrol.json" // only during an enrolment
+	storeDir    = "store"
+	newStoreDir = "store.new" // only during an enrolment
+	syncLock    = "sync.lock"
+	agentLock   = "agent.lock"
+)
 
 // A Config is what a home knows of its server.
 type Config struct {
@@ -28,24 +66,29 @@ type Config struct {
 	Enrolled time.Time `json:"enrolled"`
 }
 
-// Load reads the configuration of the home in dir, or fails with [ErrNotEnrolled].
-func Load(dir string) (Config, error) { return Config{}, ErrNotEnrolled }
-
-// EnrolOptions say how to enrol.
-type EnrolOptions struct {
-	URL         string
-	Token       string
-	Fingerprint string // of the server's certificate authority
-	Name        string // wanted for the device
-	Note        func(format string, args ...any)
-	Progress    func(done, total int64) // bytes carried over into the server's domain
+// membership is the file with a home's [Config] and certificates.
+type membership struct {
+	header
+	Config
+	Authority   []byte `json:"authority"`   // the server's certificate authority, DER
+	Certificate []byte `json:"certificate"` // this device's, DER
 }
 
-// Enrol joins the home in dir to a server. What the home holds is carried over
-// into the server's domain; a home of this server is given a new certificate.
-// No process may use the home meanwhile.
-func Enrol(ctx context.Context, dir string, opt EnrolOptions) (Config, error) {
-	return Config{}, errors.ErrUnsupported
+const membershipFormat = "satchel device"
+
+// Load reads the configuration of the home in dir, or fails with [ErrNotEnrolled].
+func Load(dir string) (Config, error) {
+	m, err := loadMembership(dir)
+	return m.Config, err
+}
+
+func loadMembership(dir string) (membership, error) {
+	var m membership
+	err := readJSON(filepath.Join(dir, configFile), membershipFormat, &m)
+	if errors.Is(err, store.ErrNotExist) {
+		return membership{}, ErrNotEnrolled
+	}
+	return m, err
 }
 
 // Options say how a device syncs.
@@ -60,95 +103,122 @@ type Options struct {
 	Progress   func(layer string, p exchange.Progress)
 }
 
-// A Device is an enrolled home.
-type Device struct{}
+// A Device is an enrolled home. Its methods may be called from several
+// goroutines at once, and beside those of another process.
+type Device struct {
+	opt Options
+	key *identity.Key
+
+	mu     sync.Mutex
+	member membership     // guarded by mu
+	client *client.Client // guarded by mu; replaced when the certificate is
+}
 
 // Open returns the device of a home, or fails with [ErrNotEnrolled].
-func Open(opt Options) (*Device, error) { return nil, ErrNotEnrolled }
+func Open(opt Options) (*Device, error) {
+	if opt.Note == nil {
+		opt.Note = func(string, ...any) {}
+	}
+	if opt.Progress == nil {
+		opt.Progress = func(string, exchange.Progress) {}
+	}
+	m, err := loadMembership(opt.Home)
+	if err != nil {
+		return nil, err
+	}
+	// An enrolment that was cut off at its very end left the old store.
+	if err := os.RemoveAll(filepath.Join(opt.Home, newStoreDir)); err != nil {
+		return nil, fmt.Errorf("remove the store that was carried over: %w", err)
+	}
+	key, err := loadKey(opt.Home)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{opt: opt, key: key}
+	if err := d.use(m); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func loadKey(dir string) (*identity.Key, error) {
+	path := filepath.Join(dir, keyFile)
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the key of this device: %w", err)
+	}
+	key, err := identity.ParseKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return key, nil
+}
+
+// use makes the client that goes with the certificate in m.
+func (d *Device) use(m membership) error {
+	conf, err := identity.ClientTLS(m.Authority, d.key, m.Certificate)
+	if err != nil {
+		return fmt.Errorf("the certificate of this device: %w", err)
+	}
+	c, err := client.New(client.Options{
+		Server: m.URL, TLS: conf, LimitUp: d.opt.LimitUp, LimitDown: d.opt.LimitDown, Agent: "satchel",
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	old := d.client
+	d.member, d.client = m, c
+	d.mu.Unlock()
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
 
 // Close closes connections.
-func (d *Device) Close() error { return nil }
+func (d *Device) Close() error { return d.remote().Close() }
 
-// A LayerReport tells what sync did with one layer.
-type LayerReport struct {
-	Layer     store.LayerID     `json:"layer"`
-	Name      string            `json:"name"`
-	Found     syncer.Relation   `json:"found"` // before
-	Pulled    store.ID          `json:"pulled"`
-	Merged    store.ID          `json:"merged"`
-	Pushed    store.ID          `json:"pushed"`
-	Conflicts []trees.Conflict  `json:"conflicts,omitempty"`
-	Moved     exchange.Progress `json:"moved"`
-	Note      string            `json:"note,omitempty"`  // for people
-	Error     string            `json:"error,omitempty"` // why it is not in sync
+func (d *Device) remote() *client.Client {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.client
 }
 
-// A Report tells what a sync did.
-type Report struct {
-	Layers     []LayerReport  `json:"layers"`
-	Workspaces []string       `json:"workspaces,omitempty"` // those that were added or changed, here or there
-	Notes      []string       `json:"notes,omitempty"`
-	Traffic    client.Traffic `json:"traffic"`
-	Seconds    float64        `json:"seconds"`
+func (d *Device) membership() membership {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.member
 }
 
-// Sync brings workspaces and their layers to the state of the server and the
-// server to theirs; no names mean all. A layer that fails does not keep the
-// others from being synced; the error joins all failures.
-func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error) {
-	return Report{}, errors.ErrUnsupported
-}
+func (d *Device) path(name string) string { return filepath.Join(d.opt.Home, name) }
 
-// A LayerStatus tells how a layer stands.
-type LayerStatus struct {
-	Layer    store.LayerID   `json:"layer"`
-	Name     string          `json:"name"`
-	Kind     string          `json:"kind"`
-	Relation syncer.Relation `json:"relation"` // "": the server does not know the layer
-	Local    store.ID        `json:"local"`
-	Remote   store.ID        `json:"remote"` // as last heard
-	Up       exchange.Size   `json:"up"`     // to be sent, at most
-	Down     exchange.Size   `json:"down"`   // to be fetched
-	Ready    bool            `json:"ready"`  // the server's version, or a newer one, is here
-}
-
-// A WorkspaceStatus tells how a workspace stands.
-type WorkspaceStatus struct {
-	Name   string        `json:"name"`
-	Ready  bool          `json:"offline_ready"` // all layers have a version here that is whole
-	Layers []LayerStatus `json:"layers"`
-}
-
-// A Status tells how a home stands to its server.
-type Status struct {
-	Config
-	Online     bool              `json:"online"` // the server answered just now
-	Reason     string            `json:"reason,omitempty"`
-	LastSync   time.Time         `json:"last_sync"` // zero: never
-	Expires    time.Time         `json:"certificate_expires"`
-	Workspaces []WorkspaceStatus `json:"workspaces"`
-}
-
-// Status tells how the home stands. When the server cannot be reached it goes
-// by what was last heard from it.
-func (d *Device) Status(ctx context.Context) (Status, error) { return Status{}, errors.ErrUnsupported }
-
-// Fetch brings the contents of an older version of a layer, of which the home
-// holds only the record.
-func (d *Device) Fetch(ctx context.Context, layer, version string) error {
-	return errors.ErrUnsupported
-}
-
-// Publish makes a layer of the home known to the server, as one of its user's,
-// and syncs it from now on.
-func (d *Device) Publish(ctx context.Context, layer string) (LayerReport, error) {
-	return LayerReport{}, errors.ErrUnsupported
-}
-
-// Run keeps the home in sync until ctx is done: it waits for news of the server
-// and for changes here, and tries again, ever less often, while the server
-// cannot be reached. One process at a time runs; a second fails with
-// [store.ErrBusy].
-func (d *Device) Run(ctx context.Context, report func(Report, error)) error {
-	return errors.ErrUnsupported
+// renew asks for a new certificate when two thirds of the life of this one are
+// over.
+func (d *Device) renew(ctx context.Context) error {
+	m := d.membership()
+	cert, err := x509.ParseCertificate(m.Certificate)
+	if err != nil {
+		return fmt.Errorf("the certificate of this device: %w", err)
+	}
+	life := cert.NotAfter.Sub(cert.NotBefore)
+	if time.Since(cert.NotBefore) < life/3*2 {
+		return nil
+	}
+	csr, err := d.key.Request()
+	if err != nil {
+		return fmt.Errorf("renew the certificate: %w", err)
+	}
+	got, err := d.remote().Renew(ctx, csr)
+	if err != nil {
+		return fmt.Errorf("renew the certificate: %w", err)
+	}
+	m.Certificate = got.Certificate
+	if _, err := identity.ClientTLS(m.Authority, d.key, m.Certificate); err != nil {
+		return fmt.Errorf("renew the certificate: %w", err)
+	}
+	if err := writeJSON(d.path(configFile), m); err != nil {
+		return err
+	}
+	return d.use(m)
 }

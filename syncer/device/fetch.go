@@ -1,0 +1,62 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"satchel/layers"
+	"satchel/layers/repo"
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/exchange"
+)
+
+// Fetch brings the contents of an older version of a layer, of which the home
+// holds only the record. That they are here already is no error.
+func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
+	at, err := d.opt.Repo.Resolve(ctx, layer+"@"+version)
+	if !errors.Is(err, repo.ErrPartial) {
+		return err
+	}
+	w, err := d.opt.Store.Begin(ctx, "fetch a version of layer "+layer)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	opt := exchange.Options{Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
+	err = exchange.Contents(ctx, d.opt.Store, w, d.remote(), at.Head.Layer, at.ID, []store.ID{at.Head.Version}, opt)
+	if err != nil {
+		return fmt.Errorf("fetch version %s of layer %s: %w", at.ID.Short(), layer, err)
+	}
+	return d.opt.Store.Heads().Complete(ctx, at.ID)
+}
+
+// Publish makes a layer of the home known to the server, as one of its user's,
+// and syncs it from now on. Layers of the kinds os and group take a publisher;
+// local ones fail with [syncer.ErrForbidden].
+func (d *Device) Publish(ctx context.Context, layer string) (LayerReport, error) {
+	at, err := d.opt.Repo.Resolve(ctx, layer)
+	if err != nil {
+		return LayerReport{}, err
+	}
+	switch {
+	case at.ID.IsZero():
+		return LayerReport{}, fmt.Errorf("layer %s has no version yet", layer)
+	case at.Version.Kind == layers.Local:
+		return LayerReport{}, fmt.Errorf("layer %s belongs to this device alone, being of kind local: %w", layer, syncer.ErrForbidden)
+	}
+	report, err := d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
+		p.names = []string{} // of no workspace: this is no sync of all
+		if _, known := p.find(at.Head.Layer); !known {
+			if err := p.addLayer(ctx, at.Head, at.Version.Kind); err != nil {
+				return err
+			}
+		}
+		return p.layers(ctx, []store.Head{at.Head})
+	})
+	if len(report.Layers) == 0 {
+		return LayerReport{}, err
+	}
+	return report.Layers[0], err
+}

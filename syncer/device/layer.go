@@ -1,0 +1,308 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"satchel/layers/repo"
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/exchange"
+)
+
+// How often a layer is tried when heads move under the sync, and the longest
+// pause in between.
+const (
+	maxTries = 20
+	maxPause = 250 * time.Millisecond
+)
+
+// pause waits a while, so that devices that got in each other's way do not do
+// so again.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(maxPause)):
+		return nil
+	}
+}
+
+// A task is the sync of one layer.
+type task struct {
+	*pass
+	head   store.Head // as it was found; only its layer and name are relied upon
+	report LayerReport
+	done   exchange.Progress // of exchanges that have ended
+	now    exchange.Progress // of the one that runs
+}
+
+// run syncs the layer, and starts over when a head moves meanwhile: the
+// server's, by another device, or the local one, by a capture.
+func (t *task) run(ctx context.Context) error {
+	for try := 1; ; try++ {
+		remote, ok := t.find(t.head.Layer)
+		if !ok {
+			return fmt.Errorf("the server no longer has it: %w", syncer.ErrForbidden)
+		}
+		err := t.once(ctx, remote)
+		if !errors.Is(err, store.ErrMoved) || try == maxTries {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+		if err := t.refresh(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// once looks at both heads and does what they ask for.
+func (t *task) once(ctx context.Context, remote syncer.Layer) (err error) {
+	head, err := t.opt.Store.Heads().Head(ctx, t.head.Layer)
+	if err != nil {
+		return err
+	}
+	if head.Version == remote.Version {
+		t.found(syncer.Equal)
+		t.agree(head.Version)
+		return nil
+	}
+	w, err := t.opt.Store.Begin(ctx, "sync layer "+head.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if head, err = t.opt.Store.Heads().Head(ctx, head.Layer); err != nil { // again, under the lease
+		return err
+	}
+	m := meeting{task: t, w: w, head: head, access: remote.Access, local: head.Version, remote: remote.Version}
+	if err := m.compare(ctx); err != nil {
+		return err
+	}
+	t.found(m.relation)
+	return m.settle(ctx)
+}
+
+func (t *task) found(r syncer.Relation) {
+	if t.report.Found == "" {
+		t.report.Found = r
+	}
+}
+
+// agree notes the head that both sides have.
+func (t *task) agree(version store.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.memo.Bases[t.head.Layer] = version
+}
+
+// base returns the head that both sides had after an earlier sync.
+func (t *task) base() store.ID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.memo.Bases[t.head.Layer]
+}
+
+// exchange returns the options of an exchange, which ends with the function.
+func (t *task) exchange() (exchange.Options, func()) {
+	show := func(p exchange.Progress) {
+		t.now = p
+		t.report.Moved = sum(t.done, t.now)
+		t.opt.Progress(t.head.Name, t.report.Moved)
+	}
+	return exchange.Options{Progress: show}, func() { t.done, t.now = sum(t.done, t.now), exchange.Progress{} }
+}
+
+func sum(a, b exchange.Progress) exchange.Progress {
+	return exchange.Progress{
+		Chunks: a.Chunks + b.Chunks, Bytes: a.Bytes + b.Bytes, Done: a.Done + b.Done,
+		Total: a.Total + b.Total, Retries: a.Retries + b.Retries,
+	}
+}
+
+// A meeting is the two heads of one layer, under a writer's lease.
+type meeting struct {
+	*task
+	w             store.Writer
+	head          store.Head
+	access        syncer.Access
+	local, remote store.ID
+	base          store.ID
+	relation      syncer.Relation
+}
+
+// compare finds the base, for which it fetches the records of the server's
+// history if need be, and thereby how the heads stand.
+func (m *meeting) compare(ctx context.Context) error {
+	st := m.opt.Store
+	known, err := descends(ctx, st, m.local, m.remote)
+	if err != nil {
+		return err
+	}
+	switch {
+	case known:
+		m.base = m.remote
+	case !m.remote.IsZero():
+		var have []store.ID
+		for _, id := range []store.ID{m.local, m.task.base()} {
+			if !id.IsZero() {
+				have = append(have, id)
+			}
+		}
+		opt, end := m.exchange()
+		_, err := exchange.History(ctx, st, m.w, m.task.pass.remote(), m.head.Layer, m.remote, have, opt)
+		end()
+		if err == nil {
+			err = m.w.Flush(ctx)
+		}
+		if err == nil {
+			m.base, err = repo.Base(ctx, st, m.local, m.remote)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	m.relation = syncer.Reconcile(m.base, m.local, m.remote)
+	return nil
+}
+
+// descends reports whether from is in the history of version. What is not here
+// is in no history of this store's.
+func descends(ctx context.Context, g store.Getter, version, from store.ID) (bool, error) {
+	if version.IsZero() || from.IsZero() {
+		return from.IsZero(), nil
+	}
+	ok, err := repo.Descends(ctx, g, version, from)
+	if errors.Is(err, store.ErrNotExist) {
+		return false, nil
+	}
+	return ok, err
+}
+
+// settle does what the relation of the heads asks for.
+func (m *meeting) settle(ctx context.Context) error {
+	readOnly := m.access != syncer.Write
+	switch m.relation {
+	case syncer.Equal:
+		m.agree(m.local)
+		return nil
+	case syncer.Behind:
+		return m.pull(ctx)
+	case syncer.Ahead:
+		if readOnly {
+			return m.yield(ctx)
+		}
+		return m.push(ctx, m.local)
+	case syncer.Diverged:
+		if readOnly {
+			return m.yield(ctx)
+		}
+		merged, err := m.merge(ctx)
+		if err != nil {
+			return err
+		}
+		return m.push(ctx, merged)
+	}
+	return fmt.Errorf("unknown relation %q", m.relation)
+}
+
+// pull fetches the server's version and moves the local head to it.
+func (m *meeting) pull(ctx context.Context) error {
+	if err := m.fetch(ctx, m.remote); err != nil {
+		return err
+	}
+	move, err := m.moveTo(ctx, m.remote)
+	if err != nil {
+		return err
+	}
+	if err := m.opt.Store.Heads().CompareAndSwap(ctx, move); err != nil {
+		return err
+	}
+	m.report.Pulled = m.remote
+	m.agree(m.remote)
+	return nil
+}
+
+// fetch brings the contents of a version of which the record is here.
+func (m *meeting) fetch(ctx context.Context, version store.ID) error {
+	var held []store.ID
+	if !m.local.IsZero() {
+		held = []store.ID{m.local}
+	}
+	opt, end := m.exchange()
+	defer end()
+	return exchange.Contents(ctx, m.opt.Store, m.w, m.task.pass.remote(), m.head.Layer, version, held, opt)
+}
+
+// moveTo returns the move of the local head to a version that descends from the
+// server's, or is it.
+func (m *meeting) moveTo(ctx context.Context, to store.ID) (store.Move, error) {
+	move := store.Move{Layer: m.head.Layer, From: m.local, To: to}
+	theirs, err := beyond(ctx, m.opt.Store, m.remote, m.local)
+	if err != nil {
+		return move, err
+	}
+	for _, v := range theirs {
+		if v.id != m.remote { // of which alone the contents were fetched
+			move.Partial = append(move.Partial, v.id)
+		}
+	}
+	return move, nil
+}
+
+// push sends the local version to, which the local head is at.
+func (m *meeting) push(ctx context.Context, to store.ID) error {
+	if err := m.whole(ctx, to); err != nil {
+		return err
+	}
+	opt, end := m.exchange()
+	defer end()
+	if err := exchange.Push(ctx, m.opt.Store, m.task.pass.remote(), m.head.Layer, m.remote, to, opt); err != nil {
+		return err
+	}
+	m.report.Pushed = to
+	m.agree(to)
+	return nil
+}
+
+// whole sees to it that all that a push needs is here. Versions of which the
+// device has the record alone came from the server; that has to be sent them
+// only when it was set back to before them.
+func (m *meeting) whole(ctx context.Context, to store.ID) error {
+	partial, err := m.opt.Store.Heads().Partial(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := partial[m.remote]; ok {
+		if err := m.complete(ctx, m.remote); err != nil {
+			return err
+		}
+	}
+	if len(partial) == 0 {
+		return nil
+	}
+	ours, err := beyond(ctx, m.opt.Store, to, m.remote)
+	if err != nil {
+		return err
+	}
+	for _, v := range ours {
+		if _, ok := partial[v.id]; ok {
+			return fmt.Errorf("the server has lost version %s, of which this device has the record alone: sync the device %s first: %w",
+				v.id.Short(), v.Device, repo.ErrPartial)
+		}
+	}
+	return nil
+}
+
+// complete fetches the contents of a version that was partial.
+func (m *meeting) complete(ctx context.Context, version store.ID) error {
+	if err := m.fetch(ctx, version); err != nil {
+		return err
+	}
+	return m.opt.Store.Heads().Complete(ctx, version)
+}

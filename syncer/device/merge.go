@@ -1,0 +1,234 @@
+package device
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"satchel/layers"
+	"satchel/layers/ingest"
+	"satchel/layers/manifest"
+	"satchel/layers/merge/trees"
+	"satchel/layers/repo"
+	"satchel/store"
+	"satchel/syncer"
+)
+
+// record is a version and its ID.
+type record struct {
+	id store.ID
+	layers.Version
+}
+
+// beyond returns the versions in the history of version that are not in that of
+// other, each of which counts to its own. Only records are read.
+func beyond(ctx context.Context, g store.Getter, version, other store.ID) ([]record, error) {
+	seen := map[store.ID]bool{}
+	if _, err := history(ctx, g, other, seen); err != nil {
+		return nil, err
+	}
+	return history(ctx, g, version, seen)
+}
+
+// history returns the versions in the history of version that were not seen
+// yet, and adds them to seen.
+func history(ctx context.Context, g store.Getter, version store.ID, seen map[store.ID]bool) (found []record, err error) {
+	for next := []store.ID{version}; len(next) > 0; {
+		id := next[len(next)-1]
+		next = next[:len(next)-1]
+		if id.IsZero() || seen[id] {
+			continue
+		}
+		seen[id] = true
+		v, err := manifest.ReadVersion(ctx, g, id)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, record{id, v})
+		next = append(next, v.Parents...)
+	}
+	return found, nil
+}
+
+// merge joins both lines in a version of which both heads are parents, and
+// moves the local head to it.
+func (m *meeting) merge(ctx context.Context) (store.ID, error) {
+	if err := m.fetch(ctx, m.remote); err != nil {
+		return store.ID{}, err
+	}
+	move, err := m.moveTo(ctx, m.remote)
+	if err != nil {
+		return store.ID{}, err
+	}
+	kind, out, err := m.mergeTrees(ctx)
+	if err != nil {
+		return store.ID{}, err
+	}
+	message, err := m.mergeMessage(ctx)
+	if err != nil {
+		return store.ID{}, err
+	}
+	staged, err := m.opt.Repo.Stage(ctx, m.w, repo.Commit{
+		Head: m.head, Kind: kind, Tree: out.Tree, Base: out.Base,
+		Message: message, Parents: []store.ID{m.local, m.remote},
+	})
+	if err != nil {
+		return store.ID{}, err
+	}
+	move.To = staged.Versions[0]
+	if err := m.opt.Store.Heads().CompareAndSwap(ctx, move); err != nil {
+		return store.ID{}, err
+	}
+	m.report.Merged, m.report.Conflicts = move.To, out.Conflicts
+	return move.To, nil
+}
+
+// mergeTrees merges the two heads three ways.
+func (m *meeting) mergeTrees(ctx context.Context) (layers.Kind, trees.Output, error) {
+	in := trees.Input{Get: m.opt.Store, Put: m.putFile}
+	if err := m.fetchBase(ctx); err != nil {
+		return "", trees.Output{}, err
+	}
+	var kind layers.Kind
+	for _, side := range []struct {
+		version store.ID
+		to      *trees.Side
+	}{{m.base, &in.Ancestor}, {m.remote, &in.Theirs}, {m.local, &in.Ours}} {
+		if side.version.IsZero() {
+			continue
+		}
+		v, err := manifest.ReadVersion(ctx, m.opt.Store, side.version)
+		if err != nil {
+			return "", trees.Output{}, err
+		}
+		if *side.to, err = readSide(ctx, m.opt.Store, &v); err != nil {
+			return "", trees.Output{}, fmt.Errorf("version %s: %w", side.version.Short(), err)
+		}
+		kind = v.Kind
+	}
+	out, err := trees.Merge(ctx, in)
+	if err != nil {
+		return "", out, fmt.Errorf("merge %s with %s: %w", m.local.Short(), m.remote.Short(), err)
+	}
+	return kind, out, nil
+}
+
+// fetchBase brings the contents of the base, if they are not here.
+func (m *meeting) fetchBase(ctx context.Context) error {
+	partial, err := m.opt.Store.Heads().Partial(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := partial[m.base]; !ok {
+		return nil
+	}
+	return m.complete(ctx, m.base)
+}
+
+func readSide(ctx context.Context, g store.Getter, v *layers.Version) (side trees.Side, err error) {
+	side.Device, side.Time = v.Device, v.Time
+	if side.Tree, err = manifest.ReadTree(ctx, g, v.Tree); err != nil {
+		return side, err
+	}
+	side.Base, err = manifest.ReadTree(ctx, g, v.Base)
+	return side, err
+}
+
+// putFile stores the contents of a merged file.
+func (m *meeting) putFile(ctx context.Context, e *layers.Entry, data []byte) error {
+	files := ingest.New(ctx, m.w, m.opt.Store.Domain())
+	err := files.AddStream(e, bytes.NewReader(data))
+	if waitErr := files.Wait(); err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// mergeMessage says whose work is merged.
+func (m *meeting) mergeMessage(ctx context.Context) (string, error) {
+	theirs, err := beyond(ctx, m.opt.Store, m.remote, m.local)
+	if err != nil {
+		return "", err
+	}
+	var devices []string
+	for _, v := range theirs {
+		devices = append(devices, v.Device)
+	}
+	slices.Sort(devices)
+	devices = slices.Compact(devices)
+	const most = 5
+	if len(devices) > most {
+		devices = append(devices[:most], "others")
+	}
+	return "merge with what " + strings.Join(devices, ", ") + " did", nil
+}
+
+// yield makes way for the server where this device may only read. What was done
+// here is kept as a layer of its own.
+func (m *meeting) yield(ctx context.Context) error {
+	if m.remote.IsZero() {
+		m.report.Note = fmt.Sprintf("the server has no version of %s yet, and this device may not send one", m.head.Name)
+		return nil
+	}
+	if m.relation == syncer.Ahead && m.local == m.task.base() {
+		m.report.Note = fmt.Sprintf("the server went back to an older version of %s; the newer one stays here", m.head.Name)
+		return nil
+	}
+	if err := m.bring(ctx); err != nil {
+		return err
+	}
+	move, err := m.moveTo(ctx, m.remote)
+	if err != nil {
+		return err
+	}
+	mine, err := m.emptyLayer(ctx, m.head.Name+"+mine")
+	if err != nil {
+		return err
+	}
+	kept, err := m.keep(ctx, mine)
+	if err != nil {
+		return err
+	}
+	err = m.opt.Store.Heads().CompareAndSwap(ctx, store.Move{Layer: mine.Layer, To: kept}, move)
+	if err != nil {
+		return err
+	}
+	m.report.Pulled = m.remote
+	m.report.Note = fmt.Sprintf("only others may change %s; what was changed here is kept as layer %s", m.head.Name, mine.Name)
+	m.agree(m.remote)
+	return nil
+}
+
+// bring sees to it that the server's version is whole here.
+func (m *meeting) bring(ctx context.Context) error {
+	if m.relation == syncer.Diverged {
+		return m.fetch(ctx, m.remote)
+	}
+	partial, err := m.opt.Store.Heads().Partial(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := partial[m.remote]; !ok {
+		return nil
+	}
+	return m.complete(ctx, m.remote)
+}
+
+// keep makes a version of another layer of what the local head has.
+func (m *meeting) keep(ctx context.Context, as store.Head) (store.ID, error) {
+	v, err := manifest.ReadVersion(ctx, m.opt.Store, m.local)
+	if err != nil {
+		return store.ID{}, err
+	}
+	v.Layer, v.Parents = as.Layer, []store.ID{m.local}
+	v.Time, v.Device = time.Now().UTC(), m.membership().Device
+	v.Message = "keep what was changed in " + m.head.Name + " here"
+	id, err := manifest.WriteVersion(ctx, m.w, v)
+	if err != nil {
+		return store.ID{}, err
+	}
+	return id, m.w.Flush(ctx)
+}

@@ -1,0 +1,64 @@
+package device
+
+import (
+	"time"
+
+	"satchel/layers/merge/trees"
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/client"
+	"satchel/syncer/exchange"
+)
+
+// A LayerReport tells what sync did with one layer.
+type LayerReport struct {
+	Layer     store.LayerID     `json:"layer"`
+	Name      string            `json:"name"`
+	Found     syncer.Relation   `json:"found"` // before
+	Pulled    store.ID          `json:"pulled"`
+	Merged    store.ID          `json:"merged"`
+	Pushed    store.ID          `json:"pushed"`
+	Conflicts []trees.Conflict  `json:"conflicts,omitempty"`
+	Moved     exchange.Progress `json:"moved"`
+	Note      string            `json:"note,omitempty"`  // for people
+	Error     string            `json:"error,omitempty"` // why it is not in sync
+}
+
+// A Report tells what a sync did.
+type Report struct {
+	Layers     []LayerReport  `json:"layers"`               // ordered by name
+	Workspaces []string       `json:"workspaces,omitempty"` // those that were added or changed, here or there
+	Notes      []string       `json:"notes,omitempty"`
+	Traffic    client.Traffic `json:"traffic"`
+	Seconds    float64        `json:"seconds"`
+}
+
+// A LayerStatus tells how a layer stands.
+type LayerStatus struct {
+	Layer    store.LayerID   `json:"layer"`
+	Name     string          `json:"name"`
+	Kind     string          `json:"kind"`
+	Relation syncer.Relation `json:"relation"` // "": the server does not know the layer
+	Local    store.ID        `json:"local"`
+	Remote   store.ID        `json:"remote"` // as last heard
+	Up       exchange.Size   `json:"up"`     // to be sent, at most
+	Down     exchange.Size   `json:"down"`   // to be fetched
+	Ready    bool            `json:"ready"`  // the server's version, or a newer one, is here
+}
+
+// A WorkspaceStatus tells how a workspace stands.
+type WorkspaceStatus struct {
+	Name   string        `json:"name"`
+	Ready  bool          `json:"offline_ready"` // all layers have a version here that is whole
+	Layers []LayerStatus `json:"layers"`
+}
+
+// A Status tells how a home stands to its server.
+type Status struct {
+	Config
+	Online     bool              `json:"online"` // the server answered just now
+	Reason     string            `json:"reason,omitempty"`
+	LastSync   time.Time         `json:"last_sync"` // zero: never
+	Expires    time.Time         `json:"certificate_expires"`
+	Workspaces []WorkspaceStatus `json:"workspaces"`
+}

@@ -1,0 +1,200 @@
+package device
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"satchel/store"
+	"satchel/syncer"
+)
+
+// layersAtOnce is how many layers are synced at the same time.
+const layersAtOnce = 3
+
+// A pass is one sync, by whoever holds the lock of the home's syncs.
+type pass struct {
+	*Device
+	names []string // of workspaces; none: all
+
+	mu     sync.Mutex
+	state  syncer.State // guarded by mu while layers are synced
+	memo   *memo        // the same
+	report Report       // the same
+}
+
+// Sync brings workspaces and their layers to the state of the server and the
+// server to theirs; no names mean all. A layer that fails does not keep the
+// others from being synced; the error joins all failures. A second sync of the
+// home waits for the first.
+func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error) {
+	return d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
+		p.names = slices.Clone(workspaces)
+		return p.all(ctx)
+	})
+}
+
+// sync makes a pass that does what do says, from the given state of the server,
+// or when that is nil from one that it asks for.
+func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.Context, *pass) error) (_ Report, err error) {
+	began, before := time.Now(), d.remote().Traffic()
+	unlock, err := lock(ctx, d.path(syncLock))
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	p := &pass{Device: d, memo: d.loadMemo()}
+	if err := d.renew(ctx); err != nil {
+		return Report{}, err
+	}
+	if heard != nil {
+		p.state = *heard
+	} else if err := p.refresh(ctx); err != nil {
+		return Report{}, err
+	}
+	p.memo.Heard = time.Now().UTC()
+	err = do(ctx, p)
+	if err == nil && p.names == nil {
+		p.memo.Synced = time.Now().UTC()
+	}
+	err = errors.Join(err, p.saveMemo())
+	slices.SortFunc(p.report.Layers, func(a, b LayerReport) int { return cmp.Compare(a.Name, b.Name) })
+	after := d.remote().Traffic()
+	p.report.Traffic.Up, p.report.Traffic.Down = after.Up-before.Up, after.Down-before.Down
+	p.report.Seconds = time.Since(began).Seconds()
+	return p.report, err
+}
+
+// refresh asks the server for its state.
+func (p *pass) refresh(ctx context.Context) error {
+	state, err := p.remote().State(ctx, "", 0)
+	if err != nil {
+		return err
+	}
+	if want := p.membership().Server; state.Server != want {
+		return fmt.Errorf("the server says that it is %.80q, not %s: %w", state.Server, want, syncer.ErrMalformed)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = state
+	return nil
+}
+
+// all syncs the workspaces, and then the layers.
+func (p *pass) all(ctx context.Context) error {
+	err := p.workspaces(ctx)
+	if fatal(err) {
+		return err
+	}
+	heads, listErr := p.wanted(ctx)
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	return errors.Join(err, p.layers(ctx, heads))
+}
+
+// wanted lists the layers to be synced: those that the server knows, of the
+// workspaces that were named.
+func (p *pass) wanted(ctx context.Context) ([]store.Head, error) {
+	heads, err := p.opt.Store.Heads().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var of map[store.LayerID]bool
+	if len(p.names) > 0 {
+		of = map[store.LayerID]bool{}
+		for _, name := range p.names {
+			def, err := p.opt.Workspaces.Load(name)
+			if err != nil {
+				return nil, err
+			}
+			for _, place := range def.Stack() {
+				of[place.ID] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(heads, func(h store.Head) bool {
+		_, known := p.find(h.Layer)
+		return !known || of != nil && !of[h.Layer]
+	}), nil
+}
+
+// layers syncs layers, several at a time.
+func (p *pass) layers(ctx context.Context, heads []store.Head) error {
+	var failed []error
+	var stop error // what makes it useless to try further layers
+	var g errgroup.Group
+	g.SetLimit(layersAtOnce)
+	for _, head := range heads {
+		g.Go(func() error {
+			t := &task{pass: p, head: head, report: LayerReport{Layer: head.Layer, Name: head.Name}}
+			p.mu.Lock()
+			err := stop
+			p.mu.Unlock()
+			if err == nil {
+				err = t.run(ctx)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if err != nil {
+				t.report.Error = err.Error()
+				if stop == nil {
+					failed = append(failed, fmt.Errorf("layer %s: %w", head.Name, err))
+				}
+				if fatal(err) {
+					stop = err
+				}
+			}
+			p.report.Layers = append(p.report.Layers, t.report)
+			return nil
+		})
+	}
+	return errors.Join(g.Wait(), errors.Join(failed...))
+}
+
+// fatal reports an error that is not of one layer alone.
+func fatal(err error) bool {
+	return errors.Is(err, syncer.ErrUnavailable) || lasting(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// lasting reports an error that no further try will cure.
+func lasting(err error) bool {
+	for _, e := range []error{syncer.ErrCertificate, syncer.ErrExpired, syncer.ErrRevoked, syncer.ErrProtocol} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns a layer as the server has it.
+func (p *pass) find(id store.LayerID) (syncer.Layer, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.state.Layers {
+		if l.ID == id {
+			return l, true
+		}
+	}
+	return syncer.Layer{}, false
+}
+
+func (p *pass) note(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.report.Notes = append(p.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// changed notes a workspace that was brought up to date, here or there.
+func (p *pass) changed(name string) {
+	if !slices.Contains(p.report.Workspaces, name) {
+		p.report.Workspaces = append(p.report.Workspaces, name)
+	}
+}

@@ -107,10 +107,11 @@ func (s *Server) guard(r *http.Request, d caller, id store.LayerID, want syncer.
 func (s *Server) administrator(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			writeError(w, r, fmt.Errorf("no administrator's token: %w", syncer.ErrToken))
+			return
+		}
 		err := s.attempts.try(r.RemoteAddr, func() error {
-			if !strings.EqualFold(scheme, "Bearer") {
-				return fmt.Errorf("no administrator's token: %w", syncer.ErrToken)
-			}
 			return s.registry.Admin(identity.HashSecret(strings.TrimSpace(token)))
 		})
 		if err != nil {

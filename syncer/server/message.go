@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,9 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 // writeError answers with a refusal, unless an answer has begun already.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) { // the client has gone
+		err = fmt.Errorf("given up: %w: %w", syncer.ErrUnavailable, err)
+	}
 	e, status := syncer.ToError(err)
 	if c, ok := w.(*conn); ok {
 		if c.begun {
@@ -53,11 +57,17 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		c.last()
 	}
-	note(r, slog.String("code", e.Code), slog.Any("error", err))
+	noteError(r, err)
 	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "5")
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(e)
+}
+
+// noteError has the log say why a request was refused.
+func noteError(r *http.Request, err error) {
+	e, _ := syncer.ToError(err)
+	note(r, slog.String("code", e.Code), slog.Any("error", err))
 }

@@ -15,7 +15,7 @@ import (
 // request is what is known of a request while it is served.
 type request struct {
 	id     string
-	device string      // empty until it is known
+	device string // empty until it is known
 	end    context.CancelCauseFunc
 	attrs  []slog.Attr // for the log
 }
@@ -41,6 +41,8 @@ func note(r *http.Request, attrs ...slog.Attr) {
 // panics into answers.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Done()
 		began := time.Now()
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)

@@ -54,8 +54,11 @@ type Server struct {
 	transfers *semaphore.Weighted // requests that move chunks
 	checks    *semaphore.Weighted // pushes of which a whole tree is in memory
 
-	attempts *attempts
-	metrics  *metrics
+	reach     *reach
+	lastHeads heads
+	attempts  *attempts
+	metrics   *metrics
+	running   sync.WaitGroup // requests
 
 	drain    sync.Once
 	draining chan struct{} // closed when the server begins to drain
@@ -111,6 +114,7 @@ func (s *Server) open(dir string, open func(string) (*disk.Store, error)) (err e
 		return err
 	}
 	s.repo = repo.New(s.store, deviceName)
+	s.reach = newReach(s.store, maxReach)
 	s.metrics = newMetrics(s.store)
 	return nil
 }
@@ -121,9 +125,14 @@ const deviceName = "server"
 // Fingerprint names the server's certificate authority.
 func (s *Server) Fingerprint() string { return s.authority.Fingerprint() }
 
-// Close closes the store and the registry. Requests must have ended.
+// Close closes the store and the registry, once all requests have ended. No
+// more may come.
 func (s *Server) Close() error {
+	s.running.Wait()
 	var errs []error
+	if s.reach != nil {
+		s.reach.close()
+	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

@@ -76,7 +76,7 @@ func FuzzList(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := appendListHeader(nil, level, len(l.extents)+len(l.refs))
+		again := listHeader(level, len(l.extents)+len(l.refs))
 		for _, x := range l.extents {
 			again = appendExtent(again, x)
 		}

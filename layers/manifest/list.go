@@ -64,7 +64,7 @@ func writeLists(ctx context.Context, p store.Putter, xs []layers.Extent) (refs [
 	}
 	err = cut(len(xs), func(i int) store.ID { return xs[i].ID }, func(lo, hi int) error {
 		l := listRef{extents: int64(hi - lo)}
-		b := appendListHeader(nil, 0, hi-lo)
+		b := listHeader(0, hi-lo)
 		for _, x := range xs[lo:hi] {
 			if err := checkExtent(x); err != nil {
 				return err
@@ -79,7 +79,7 @@ func writeLists(ctx context.Context, p store.Putter, xs []layers.Extent) (refs [
 		refs = nil
 		err = cut(len(below), func(i int) store.ID { return below[i].id }, func(lo, hi int) error {
 			var l listRef
-			b := appendListHeader(nil, level, hi-lo)
+			b := listHeader(level, hi-lo)
 			for _, r := range below[lo:hi] {
 				l.extents += r.extents
 				l.bytes += r.bytes
@@ -91,8 +91,8 @@ func writeLists(ctx context.Context, p store.Putter, xs []layers.Extent) (refs [
 	return refs, level, err
 }
 
-func appendListHeader(b []byte, level byte, n int) []byte {
-	return binary.AppendUvarint(append(appendHeader(b, kindList), level), uint64(n))
+func listHeader(level byte, n int) []byte {
+	return binary.AppendUvarint(append(appendHeader(nil, kindList), level), uint64(n))
 }
 
 // A list is a decoded list chunk: extents at level 0, references above.

@@ -21,6 +21,10 @@ const (
 	maxLevel  = 32
 )
 
+// minRecord is the fewest bytes that an item of a leaf takes: one each for what
+// its path shares, for the length of the rest, and for the type of a whiteout.
+const minRecord = 3
+
 // endsNode reports whether a node of that level is cut after path. It hashes
 // with FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/, starting from the
 // level, and mixes the result with the finaliser of MurmurHash3, whose low bits
@@ -186,6 +190,11 @@ func decodeNode(b []byte) (*node, error) {
 	count := r.uvarint(maxNode, "items")
 	if count == 0 {
 		r.fail("node of no items")
+	}
+	if n.level == 0 {
+		n.records = make([]record, 0, min(int(count), len(r.b)/minRecord+1))
+	} else {
+		n.children = make([]child, 0, min(int(count), len(r.b)/len(store.ID{})+1))
 	}
 	var last string
 	var weight int

@@ -175,7 +175,7 @@ func (f forge) file(level byte, extents, bytes int64, lists ...listRef) child {
 }
 
 func (f forge) list(n int) listRef {
-	b := appendListHeader(nil, 0, n)
+	b := listHeader(0, n)
 	for i := range n {
 		b = appendExtent(b, layers.Extent{ID: store.ID{byte(i + 1)}, Len: 2})
 	}
@@ -184,7 +184,7 @@ func (f forge) list(n int) listRef {
 
 func (f forge) lists(level byte, below ...listRef) listRef {
 	var l listRef
-	b := appendListHeader(nil, level, len(below))
+	b := listHeader(level, len(below))
 	for _, r := range below {
 		l.extents, l.bytes = l.extents+r.extents, l.bytes+r.bytes
 		b = appendListRef(b, r)

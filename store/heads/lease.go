@@ -53,8 +53,10 @@ func (h *Heads) Lease(ctx context.Context, purpose string, writer bool, roots ..
 	// record sees the lock, and whoever removes files without a record, also
 	// within a transaction, does not see this one.
 	err := h.file.Update(ctx, func(tx *bbolt.Tx) (err error) {
-		if held.lock, err = lockFile(h.leaseFile(held.Name)); err != nil {
-			return err
+		if held.lock == nil {
+			if held.lock, err = lockFile(h.leaseFile(held.Name)); err != nil {
+				return err
+			}
 		}
 		leases := tx.Bucket(leasesBucket)
 		held.Epoch = leases.Sequence()

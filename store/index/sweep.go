@@ -32,8 +32,10 @@ func (x *Index) Pardon(ctx context.Context, ids []store.ID) error {
 // Sweep removes those chunks that are still condemned since the epoch that the
 // candidate names, and returns how many they were and their plaintext bytes.
 func (x *Index) Sweep(ctx context.Context, doomed []Candidate) (chunks, size int64, err error) {
+	swept := make([]uint32, len(doomed)) // plaintext bytes
 	err = x.pages(ctx, len(doomed), func(t table, i int) error {
 		id := doomed[i].ID
+		swept[i] = 0
 		if b := t.condemned.Get(id[:]); len(b) != 8 || be.Uint64(b)+1 != doomed[i].Condemned {
 			return nil // rescued in the meantime
 		}
@@ -42,18 +44,24 @@ func (x *Index) Sweep(ctx context.Context, doomed []Candidate) (chunks, size int
 			return err
 		}
 		if found {
-			chunks++
-			size += int64(r.len)
+			swept[i] = r.len
 		}
 		if err := t.chunks.Delete(id[:]); err != nil {
 			return err
 		}
 		return t.condemned.Delete(id[:])
 	})
+	for _, n := range swept {
+		if n > 0 {
+			chunks++
+			size += int64(n)
+		}
+	}
 	return chunks, size, err
 }
 
-// pages calls fn with 0 to n-1, in transactions of bounded length.
+// pages calls fn with 0 to n-1, in transactions of bounded length. It may call
+// it again with some of them, after a transaction that came to nothing.
 func (x *Index) pages(ctx context.Context, n int, fn func(t table, i int) error) error {
 	for start := 0; start < n; start += page {
 		err := x.file.Update(ctx, func(tx *bbolt.Tx) error {

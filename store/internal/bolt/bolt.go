@@ -9,6 +9,9 @@
 //   - A damaged or truncated file is an error that names it, never a panic.
 //   - A file that was replaced while someone waited for it is opened anew.
 //   - A transaction that returned nil is durable.
+//
+// Goroutines that change a database at the same time share a transaction: one
+// opens the file for all who wait, so a hundred cost little more than one.
 package bolt
 
 import (
@@ -44,6 +47,7 @@ type File struct {
 	format   Format
 	patience time.Duration
 	mu       sync.RWMutex // spares goroutines of this process the contest for the file's lock
+	queue    *queue       // updates that wait for their transaction
 }
 
 // A Format is what a database must declare itself to be.
@@ -60,7 +64,7 @@ var (
 
 // New returns the database in the file at path. It does not open it.
 func New(path string, fsys durable.FS, format Format) *File {
-	return &File{path: path, fs: fsys, format: format, patience: Patience}
+	return &File{path: path, fs: fsys, format: format, patience: Patience, queue: newQueue()}
 }
 
 // Path returns the file's name.
@@ -110,16 +114,6 @@ func (f *File) View(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.with(ctx, true, func(db *bbolt.DB) error { return db.View(fn) })
-}
-
-// Update runs a transaction that may change the database. It is durable when
-// Update returns nil, and has no effect when fn returns an error.
-func (f *File) Update(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.with(ctx, false, func(db *bbolt.DB) error {
-		return f.fs.Do("commit", f.path, func() error { return db.Update(fn) })
-	})
 }
 
 // with opens the file, runs use and closes the file.

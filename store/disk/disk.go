@@ -17,7 +17,8 @@
 //
 //   - A pack is durable before the index names it; the index names it before
 //     Flush returns. docs/durability.md lists what a crash at each step leaves.
-//   - A chunk that Put or Has reported present stays until the writer closes.
+//   - A chunk that Put, PutFrame or a writer's Has reported present stays until
+//     the writer closes.
 //   - What Get returns has the hash it was asked for.
 //
 // The one idea: nothing is ever repaired on opening, because nothing is ever

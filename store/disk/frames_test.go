@@ -73,7 +73,7 @@ func sorted(ids []store.ID) []store.ID {
 // that holds random parts already.
 func TestFramesCarryJustWhatIsWanted(t *testing.T) {
 	s := newTestStoreIn(t, memoryDir(t))
-	chunks := randomChunks(seeded(50), 400, 20<<10)
+	chunks := randomChunks(seeded(50), 200, 8<<10)
 	ids := put(t, s, chunks...)
 	rapid.Check(t, func(rt *rapid.T) {
 		peer := newPeer(t, s)

@@ -57,6 +57,36 @@ func commitToy(ctx context.Context, s *Store, h store.Head, w store.Writer, cont
 	if err != nil {
 		return h, err
 	}
+	return moveToy(ctx, s, h, w, ids)
+}
+
+// receiveToy does the same as one does who is sent frames: it asks what is
+// there, and puts the rest.
+func receiveToy(ctx context.Context, s *Store, h store.Head, w store.Writer, content ...[]byte) (store.Head, error) {
+	ids := make([]store.ID, len(content))
+	for i, b := range content {
+		ids[i] = s.Domain().ID(b)
+	}
+	has, err := w.Has(ctx, ids)
+	if err != nil {
+		return h, err
+	}
+	lacks := &gathering{}
+	for i, b := range content {
+		if !has[i] {
+			lacks.add(ids[i], b)
+		}
+	}
+	if len(lacks.chunks) > 0 {
+		if _, err := w.PutFrame(ctx, lacks.encode(nil)); err != nil {
+			return h, err
+		}
+	}
+	return moveToy(ctx, s, h, w, ids)
+}
+
+// moveToy moves a head to a version of chunks that the writer has put.
+func moveToy(ctx context.Context, s *Store, h store.Head, w store.Writer, ids []store.ID) (store.Head, error) {
 	if !h.Version.IsZero() {
 		ids = append(ids, h.Version)
 	}

@@ -106,7 +106,11 @@ func (w *worker) commit(ctx context.Context, h store.Head) (store.Head, error) {
 		for range 1 + w.rand.IntN(8) {
 			content = append(content, workContent(w.rand.IntN(40)))
 		}
-		if h, err = commitToy(ctx, w.store, h, out, content...); err != nil {
+		add := commitToy
+		if w.rand.IntN(2) == 0 {
+			add = receiveToy
+		}
+		if h, err = add(ctx, w.store, h, out, content...); err != nil {
 			break
 		}
 	}

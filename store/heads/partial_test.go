@@ -2,7 +2,6 @@ package heads
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -87,7 +86,7 @@ func wantPartial(t *testing.T, h *Heads, what string, want ...byte) {
 		marked = append(marked, id[0])
 	}
 	slices.Sort(marked)
-	if fmt.Sprint(marked) != fmt.Sprint(want) {
+	if !slices.Equal(marked, want) {
 		t.Errorf("%s: versions %v are partial, want %v", what, marked, want)
 	}
 }

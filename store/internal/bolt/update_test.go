@@ -51,7 +51,7 @@ func TestUpdatesShareTransactions(t *testing.T) {
 				return broken
 			})
 			if errors.Is(err, broken) != (i%16 == 0) {
-				return fmt.Errorf("update %d: %v", i, err)
+				return fmt.Errorf("update %d: %w", i, err)
 			}
 			return nil
 		})

@@ -1,14 +1,35 @@
 // Package client is a device's and an administrator's end of the transport.
+//
+// # Vocabulary
+//
+// An answer is what a server says to a request; a refusal is one that says no.
+// A stall is a connection that is there but brings nothing.
+//
+// # Invariants
+//
+//   - Nothing that a server sends takes more memory than its kind of message
+//     may: messages are bounded by [syncer.MaxJSON], streams by package wire.
+//   - A client goes where it was told to and nowhere else: it follows no
+//     redirect, and talks to no server of another authority. [Authority] alone
+//     does, since it is where trust begins.
+//   - Every request ends: connections that are dead, and servers that stall,
+//     are given up.
+//
+// # The one idea
+//
+// All that can go wrong between two machines is one error,
+// [syncer.ErrUnavailable], and means try again. What a server has said is the
+// error that it named. Contexts of callers keep their own errors.
 package client
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
+	"net/http"
+	"net/url"
 	"time"
 
-	"satchel/store"
 	"satchel/syncer"
 )
 
@@ -18,20 +39,67 @@ type Options struct {
 	TLS       *tls.Config // as package identity makes it
 	LimitUp   int64       // bytes a second; 0: no limit
 	LimitDown int64
-	Agent     string // what the program calls itself
+	Agent     string // what the program calls itself; "": satchel
+
+	stall time.Duration // how long nothing may come; 0: a minute
 }
 
 // A Client speaks to a server as a device. It implements [syncer.Remote] and may
 // be used by several goroutines at once.
-type Client struct{}
+//
+// Beside the errors that the server names, its methods fail with
+// [syncer.ErrUnavailable], with [identity.ErrServer] when another server
+// answers, and with [syncer.ErrMalformed] or [syncer.ErrTooLarge] when what
+// answers does not keep to the protocol. A refusal that says when to come again
+// is a [*LaterError] too.
+type Client struct {
+	base  *url.URL
+	http  *http.Transport
+	meter *meter
+	head  http.Header   // of every request
+	stall time.Duration // how long nothing may come
+}
 
 var _ syncer.Remote = (*Client)(nil)
 
 // New returns a client. It connects when it is first used.
-func New(opt Options) (*Client, error) { return nil, errors.ErrUnsupported }
+func New(opt Options) (*Client, error) {
+	base, err := parseServer(opt.Server)
+	if err != nil {
+		return nil, err
+	}
+	if opt.TLS == nil {
+		return nil, errors.New("a client needs to know whom to trust")
+	}
+	c := &Client{base: base, meter: newMeter(opt.LimitUp, opt.LimitDown), head: http.Header{}, stall: opt.stall}
+	if c.stall == 0 {
+		c.stall = stall
+	}
+	if opt.Agent == "" {
+		opt.Agent = "satchel"
+	}
+	c.head.Set("User-Agent", opt.Agent)
+	c.http = newTransport(opt.TLS, c.meter)
+	return c, nil
+}
+
+// parseServer checks the address of a server.
+func parseServer(server string) (*url.URL, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" {
+		return nil, fmt.Errorf("server %.200q: want https://HOST[:PORT]", server)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
 
 // Close closes idle connections.
-func (c *Client) Close() error { return nil }
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
 
 // Traffic counts the bytes that went over the network, TLS included.
 type Traffic struct {
@@ -40,89 +108,13 @@ type Traffic struct {
 }
 
 // Traffic returns what has moved so far.
-func (c *Client) Traffic() Traffic { return Traffic{} }
-
-// SetLimits changes the limits of the bandwidth.
-func (c *Client) SetLimits(up, down int64) {}
-
-// State asks for all that the server has for the device. With seen it waits, as
-// long as wait says, for a state of another revision.
-func (c *Client) State(ctx context.Context, seen string, wait time.Duration) (syncer.State, error) {
-	return syncer.State{}, errors.ErrUnsupported
+func (c *Client) Traffic() Traffic {
+	return Traffic{Up: c.meter.up.count.Load(), Down: c.meter.down.count.Load()}
 }
 
-// Renew asks for a new certificate.
-func (c *Client) Renew(ctx context.Context, csr []byte) (syncer.Renewed, error) {
-	return syncer.Renewed{}, errors.ErrUnsupported
-}
-
-// AddLayer tells the server of a layer that was made here.
-func (c *Client) AddLayer(ctx context.Context, l syncer.NewLayer) (syncer.Layer, error) {
-	return syncer.Layer{}, errors.ErrUnsupported
-}
-
-// PutWorkspace adds or changes a workspace.
-func (c *Client) PutWorkspace(ctx context.Context, w syncer.Workspace) (syncer.Workspace, error) {
-	return syncer.Workspace{}, errors.ErrUnsupported
-}
-
-// History implements [syncer.Remote].
-func (c *Client) History(ctx context.Context, layer store.LayerID, want store.ID, have []store.ID, frame func([]byte) error) error {
-	return errors.ErrUnsupported
-}
-
-// Fetch implements [syncer.Remote].
-func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID, frame func([]byte) error) error {
-	return errors.ErrUnsupported
-}
-
-// Offer implements [syncer.Remote].
-func (c *Client) Offer(ctx context.Context, layer store.LayerID, ids []store.ID) ([]bool, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Upload implements [syncer.Remote].
-func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit func(frame []byte) error) error) error {
-	return errors.ErrUnsupported
-}
-
-// Push implements [syncer.Remote].
-func (c *Client) Push(ctx context.Context, layer store.LayerID, from, to store.ID) error {
-	return errors.ErrUnsupported
-}
-
-// Authority asks a server for the certificate of its authority and returns it if
-// it has that fingerprint.
-func Authority(ctx context.Context, server, fingerprint string) ([]byte, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Enrol asks that a device be let in. The TLS configuration has no certificate.
-func Enrol(ctx context.Context, opt Options, req syncer.EnrolRequest) (syncer.Enrolled, error) {
-	return syncer.Enrolled{}, errors.ErrUnsupported
-}
-
-// An Admin speaks to a server as its administrator.
-type Admin struct{}
-
-// NewAdmin returns a client with the administrator's token.
-func NewAdmin(opt Options, token string) (*Admin, error) { return nil, errors.ErrUnsupported }
-
-// Do makes a request of the administrator's API: path begins after /v1/admin/,
-// in is sent as JSON unless nil, and the answer is decoded to out unless nil.
-func (a *Admin) Do(ctx context.Context, method, path string, in, out any) error {
-	return errors.ErrUnsupported
-}
-
-// A HandoutRequest says what is handed out to whom.
-type HandoutRequest struct {
-	To        syncer.Principal // a user, a group, or all
-	Into      string           // directory in the guest; {user} stands for the name of the layer's owner
-	Title     string
-	Workspace string // only data layers of workspaces of that name; "": of all
-}
-
-// Handout adds the files of a tar stream to users' data layers.
-func (a *Admin) Handout(ctx context.Context, req HandoutRequest, files io.Reader) (syncer.Handout, error) {
-	return syncer.Handout{}, errors.ErrUnsupported
+// SetLimits changes the limits of the bandwidth, in bytes a second, also of
+// what is under way; 0 lifts one. Less than 8 KiB a second counts as that much.
+func (c *Client) SetLimits(up, down int64) {
+	c.meter.up.limit(up)
+	c.meter.down.limit(down)
 }

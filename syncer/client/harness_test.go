@@ -1,0 +1,63 @@
+package client
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"satchel/syncer"
+	"satchel/syncer/identity"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A far is the other end: an authority, and what a test has it answer.
+type far struct {
+	authority *identity.Authority
+	url       string
+}
+
+func newAuthority(t testing.TB) *identity.Authority {
+	t.Helper()
+	a, err := identity.CreateAuthority(filepath.Join(t.TempDir(), "ca"), "school")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func serve(t testing.TB, handler http.HandlerFunc) far {
+	t.Helper()
+	a := newAuthority(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.Server{Listener: l, Config: &http.Server{Handler: handler}, TLS: a.ServerTLS(nil)}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return far{a, "https://" + l.Addr().String()}
+}
+
+// client returns a client that trusts the other end, with a short patience for
+// stalls if that is asked for.
+func (f far) client(t testing.TB, stall time.Duration) *Client {
+	t.Helper()
+	conf, err := identity.ClientTLS(f.authority.Certificate(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Options{Server: f.url, TLS: conf, stall: stall})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+var aLayer = syncer.NewLayer{}.ID

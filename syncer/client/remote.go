@@ -1,0 +1,133 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/wire"
+)
+
+// History implements [syncer.Remote].
+func (c *Client) History(ctx context.Context, layer store.LayerID, want store.ID, have []store.ID, frame func([]byte) error) error {
+	q, err := message(http.MethodPost, layerPath(layer, "history"), syncer.HistoryRequest{Want: want, Have: have})
+	if err == nil {
+		err = c.frames(ctx, q, frame)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch history: %w", err)
+	}
+	return nil
+}
+
+// Fetch implements [syncer.Remote].
+func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID, frame func([]byte) error) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	q, err := list(layerPath(layer, "fetch"), ids)
+	if err == nil {
+		err = c.frames(ctx, q, frame)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch chunks: %w", err)
+	}
+	return nil
+}
+
+// Offer implements [syncer.Remote].
+func (c *Client) Offer(ctx context.Context, layer store.LayerID, ids []store.ID) (want []bool, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	q, err := list(layerPath(layer, "offer"), ids)
+	if err == nil {
+		want, err = c.wants(ctx, q, len(ids))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("offer chunks: %w", err)
+	}
+	return want, nil
+}
+
+// Push implements [syncer.Remote].
+func (c *Client) Push(ctx context.Context, layer store.LayerID, from, to store.ID) error {
+	if err := c.ask(ctx, http.MethodPost, layerPath(layer, "push"), syncer.PushRequest{From: from, To: to}, nil); err != nil {
+		return fmt.Errorf("push %.12s: %w", to, err)
+	}
+	return nil
+}
+
+func layerPath(layer store.LayerID, what string) string {
+	return "layers/" + layer.String() + "/" + what
+}
+
+// list returns a request with a stream of one record of IDs as its body.
+func list(path string, ids []store.ID) (request, error) {
+	var b bytes.Buffer
+	w := wire.NewWriter(&b)
+	if err := w.IDs(ids); err != nil {
+		return request{}, err
+	}
+	if err := w.Close(); err != nil {
+		return request{}, err
+	}
+	return request{method: http.MethodPost, path: path, media: wire.MediaType, body: bytes.NewReader(b.Bytes())}, nil
+}
+
+// frames makes a request whose answer is a stream of frames.
+func (c *Client) frames(ctx context.Context, q request, frame func([]byte) error) error {
+	body, err := c.send(ctx, q, wire.MediaType)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for r := wire.NewReader(body); ; {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if rec.Type != wire.Frame {
+			return fmt.Errorf("record of type %d among frames: %w", rec.Type, syncer.ErrMalformed)
+		}
+		if err := frame(rec.Frame()); err != nil {
+			return err
+		}
+	}
+}
+
+// wants makes a request whose answer is a stream of one record of wants.
+func (c *Client) wants(ctx context.Context, q request, n int) ([]bool, error) {
+	body, err := c.send(ctx, q, wire.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	r := wire.NewReader(body)
+	rec, err := r.Next()
+	if errors.Is(err, io.EOF) || err == nil && rec.Type != wire.Wants {
+		return nil, fmt.Errorf("no wants in the answer: %w", syncer.ErrMalformed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	want, err := rec.Wants(n)
+	if err != nil {
+		return nil, err
+	}
+	switch _, err := r.Next(); {
+	case errors.Is(err, io.EOF):
+		return want, nil
+	case err != nil:
+		return nil, err
+	}
+	return nil, fmt.Errorf("more than wants in the answer: %w", syncer.ErrMalformed)
+}

@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/wire"
+)
+
+// errAnswered is what a sender sees when the server answers before it has
+// everything.
+var errAnswered = errors.New("the server has answered already")
+
+// Upload implements [syncer.Remote].
+//
+// A server that refuses says so before the body goes out, or anywhere within
+// it; then emit fails, and what the server said is returned.
+func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit func(frame []byte) error) error) error {
+	r, w := io.Pipe()
+	answered := make(chan error, 1)
+	go func() {
+		err := c.call(ctx, request{
+			method: http.MethodPost, path: layerPath(layer, "upload"),
+			media: wire.MediaType, body: r, streamed: true,
+		}, nil)
+		r.CloseWithError(errAnswered)
+		answered <- err
+	}()
+	sent := stream(w, send)
+	w.CloseWithError(sent)
+	err := <-answered
+	switch {
+	case sent != nil && !errors.Is(sent, errAnswered) && (err == nil || errors.Is(err, sent)):
+		return sent // it is this side that failed
+	case sent != nil && err == nil:
+		err = fmt.Errorf("%w: %w", syncer.ErrMalformed, sent)
+	}
+	if err != nil {
+		return fmt.Errorf("upload chunks: %w", err)
+	}
+	return nil
+}
+
+func stream(w io.Writer, send func(emit func(frame []byte) error) error) error {
+	out := wire.NewWriter(w)
+	if err := send(out.Frame); err != nil {
+		return err
+	}
+	return out.Close()
+}

@@ -14,6 +14,7 @@ import (
 	"satchel/layers/compose"
 	"satchel/layers/decompose"
 	"satchel/layers/ingest"
+	"satchel/layers/repo"
 	"satchel/layers/treefs"
 	"satchel/layers/workspace"
 	"satchel/store"
@@ -145,20 +146,51 @@ func (h *Host) commit(ctx context.Context, name string, rec *workspace.Session, 
 		return Captured{}, err
 	}
 	defer w.Close()
-	onto, err := h.found(ctx, rec, s)
+	out, notes, err := h.sort(ctx, w, s, image, "")
 	if err != nil {
 		return Captured{}, err
 	}
-	out, notes, err := h.sort(ctx, w, onto.stack, image, "")
+	var got Captured
+	for range maxTries {
+		got = Captured{Workspace: name, Decisions: out.Decisions, Notes: notes}
+		if err = h.move(ctx, w, rec, s, out, &got); !errors.Is(err, store.ErrMoved) {
+			break
+		}
+	}
 	if err != nil {
 		return Captured{}, err
 	}
-	commits := onto.commits(out, "captured from "+name)
+	got.Seconds = time.Since(begun).Seconds()
+	return got, h.saveDecisions(name, out.Decisions)
+}
+
+// move commits what the session wrote to each layer. It fails with
+// [store.ErrMoved] when a head was moved meanwhile.
+func (h *Host) move(ctx context.Context, w store.Writer, rec *workspace.Session, s *stack, out decompose.Output, got *Captured) error {
+	landings, err := h.landings(ctx, rec, s, out)
+	if err != nil {
+		return err
+	}
+	message := "captured from " + got.Workspace
+	var commits []repo.Commit
+	for _, l := range landings {
+		c, own, notes, err := h.land(ctx, w, l, message)
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", l.pin.Name, err)
+		}
+		if c == nil {
+			continue
+		}
+		commits = append(commits, *c)
+		got.Notes = append(got.Notes, notes...)
+		if !own.IsZero() {
+			rec.Captured = append(rec.Captured, workspace.Pin{Kind: c.Kind, Layer: c.Head.Layer, Name: c.Head.Name, Version: own})
+		}
+	}
 	staged, err := h.Repo.Stage(ctx, w, commits...)
 	if err != nil {
-		return Captured{}, err
+		return err
 	}
-	got := Captured{Workspace: name, Decisions: out.Decisions, Notes: append(notes, onto.notes...)}
 	for i, c := range commits {
 		if id := staged.Versions[i]; id != c.Head.Version {
 			rec.Captured = append(rec.Captured, workspace.Pin{Kind: c.Kind, Layer: c.Head.Layer, Name: c.Head.Name, Version: id})
@@ -167,14 +199,10 @@ func (h *Host) commit(ctx context.Context, name string, rec *workspace.Session, 
 	}
 	// The record names the versions before the heads do. Whoever captures again
 	// after a crash in between then knows them for this session's own.
-	if err := h.Workspaces.SaveSession(name, *rec); err != nil {
-		return Captured{}, err
+	if err := h.Workspaces.SaveSession(got.Workspace, *rec); err != nil {
+		return err
 	}
-	if err := staged.Move(ctx); err != nil {
-		return Captured{}, err
-	}
-	got.Seconds = time.Since(begun).Seconds()
-	return got, h.saveDecisions(name, out.Decisions)
+	return staged.Move(ctx)
 }
 
 func countKind(decisions []decompose.Decision, kind layers.Kind) (n int) {

@@ -1,36 +1,47 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
+	"satchel/layers"
 	"satchel/layers/decompose"
+	"satchel/layers/ingest"
 	"satchel/layers/manifest"
+	"satchel/layers/merge/trees"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
 	"satchel/store"
 )
 
-// A foundation is what a capture builds on: the session's stack, but with each
-// writable layer as it would be without the session. Mostly that is what the
-// session was composed from. When something else has moved the layer's head
-// meanwhile, it is what that left there: then the session's changes are made
-// to that, path by path, since a capture must not undo the work of others, and
-// must not fail for ever either.
-type foundation struct {
-	*stack
-	heads    map[store.LayerID]store.Head
-	versions map[store.LayerID]store.ID // without the session
-	notes    []string
+// maxTries bounds how often a capture starts over because a head has moved
+// while it was at work.
+const maxTries = 5
+
+// A landing brings what a session wrote to one layer to where the layer's head
+// is. A capture must not undo the work of others, and must not fail for ever
+// either.
+//
+// A session has a line of versions in each layer: the one that it was composed
+// from, and for each capture that brought something new, that one's tree with
+// all that the session wrote so far. As long as nothing else moves the head,
+// the line's newest is the head. Once something has, the line goes on beside
+// it, and each capture merges its newest with the head, three ways: the
+// ancestor is the newest of the line that is in the head's history. What was
+// merged once is in there, so doing it again finds nothing to do.
+type landing struct {
+	pin  workspace.Pin
+	head store.Head
+	last store.ID // of the session's line, the newest in the head's history
+	own  decompose.Result
 }
 
-// found reads the heads of the session's writable layers and what lies under
-// the versions that earlier captures of the session put there.
-func (h *Host) found(ctx context.Context, rec *workspace.Session, s *stack) (*foundation, error) {
-	own := *s
-	own.layers = slices.Clone(s.layers)
-	f := &foundation{stack: &own, heads: map[store.LayerID]store.Head{}, versions: map[store.LayerID]store.ID{}}
+// landings finds out where each layer that the session wrote to has to land.
+func (h *Host) landings(ctx context.Context, rec *workspace.Session, s *stack, out decompose.Output) ([]landing, error) {
+	var all []landing
 	for i, pin := range s.versions {
 		if !pin.Kind.Writable() {
 			continue
@@ -39,56 +50,119 @@ func (h *Host) found(ctx context.Context, rec *workspace.Session, s *stack) (*fo
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", pin.Name, err)
 		}
-		under, err := h.under(ctx, rec, head)
+		last, err := h.last(ctx, rec, pin, head)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", pin.Name, err)
 		}
-		f.heads[pin.Layer], f.versions[pin.Layer] = head, under
-		if under == pin.Version {
-			continue
-		}
-		f.notes = append(f.notes, fmt.Sprintf("layer %s was moved to %s during the session: the session's changes were made to that", pin.Name, under.Short()))
-		pin.Version = under
-		if own.layers[i], err = h.loadLayer(ctx, pin); err != nil {
-			return nil, fmt.Errorf("read layer %s: %w", pin.Name, err)
-		}
-	}
-	return f, nil
-}
-
-// under is the newest version in a layer's history that is not of the session.
-func (h *Host) under(ctx context.Context, rec *workspace.Session, head store.Head) (store.ID, error) {
-	id := head.Version
-	for slices.ContainsFunc(rec.Captured, func(p workspace.Pin) bool { return p.Layer == head.Layer && p.Version == id }) {
-		version, err := manifest.ReadVersion(ctx, h.Store, id)
-		if err != nil {
-			return id, err
-		}
-		if len(version.Parents) == 0 {
-			return store.ID{}, nil
-		}
-		id = version.Parents[0]
-	}
-	return id, nil
-}
-
-// commits asks for new versions of the layers that changed. A layer in which an
-// earlier capture put what is gone by now gets its foundation back.
-func (f *foundation) commits(out decompose.Output, message string) []repo.Commit {
-	var commits []repo.Commit
-	for i, pin := range f.stack.versions {
-		head, writable := f.heads[pin.Layer]
-		if !writable {
-			continue
-		}
-		result, changed := out.Layers[pin.Kind]
+		own, changed := out.Layers[pin.Kind]
 		if !changed {
-			if head.Version == f.versions[pin.Layer] {
+			if last == pin.Version {
 				continue
 			}
-			result = decompose.Result{Tree: f.layers[i].Tree, Base: f.layers[i].Base}
+			// What an earlier capture put there, the session took back.
+			own = decompose.Result{Tree: s.layers[i].Tree, Base: s.layers[i].Base}
 		}
-		commits = append(commits, repo.Commit{Head: head, Kind: pin.Kind, Tree: result.Tree, Base: result.Base, Message: message})
+		all = append(all, landing{pin, head, last, own})
 	}
-	return commits
+	return all, nil
+}
+
+// last returns the newest version of the session's line that is in the head's
+// history. Versions that a capture noted down and then could not move the head
+// to are not in there. Merged ones, which have two parents, are not of the line.
+func (h *Host) last(ctx context.Context, rec *workspace.Session, pin workspace.Pin, head store.Head) (store.ID, error) {
+	own := map[store.ID]bool{}
+	for _, p := range rec.Captured {
+		if p.Layer == pin.Layer {
+			own[p.Version] = true
+		}
+	}
+	if len(own) == 0 || head.Version == pin.Version {
+		return pin.Version, nil
+	}
+	for entry, err := range h.Repo.Log(ctx, head) {
+		if err != nil {
+			return store.ID{}, err
+		}
+		if own[entry.ID] && len(entry.Version.Parents) < 2 {
+			return entry.ID, nil
+		}
+	}
+	return pin.Version, nil
+}
+
+// land asks for the layer's new version, or returns nil when there is nothing
+// new, and tells of what was merged. Of a merge, own is the version of the
+// session's line that goes into it.
+func (h *Host) land(ctx context.Context, w store.Writer, l landing, message string) (c *repo.Commit, own store.ID, notes []string, err error) {
+	c = &repo.Commit{Head: l.head, Kind: l.pin.Kind, Tree: l.own.Tree, Base: l.own.Base, Message: message}
+	if l.head.Version == l.last {
+		return c, own, nil, nil
+	}
+	ancestor, err := h.side(ctx, l.pin, l.last)
+	if err != nil || same(ancestor, c.Tree, c.Base) {
+		return nil, own, nil, err
+	}
+	c.Parents = []store.ID{}
+	if !l.last.IsZero() {
+		c.Parents = []store.ID{l.last}
+	}
+	beside, err := h.Repo.Stage(ctx, w, *c) // and never moved to
+	if err != nil {
+		return nil, own, nil, err
+	}
+	own = beside.Versions[0]
+	// The session's work is the newest there is: it keeps its names.
+	ours, err1 := h.side(ctx, l.pin, own)
+	theirs, err2 := h.side(ctx, l.pin, l.head.Version)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, own, nil, err
+	}
+	merged, err := trees.Merge(ctx, trees.Input{Ancestor: ancestor, Ours: ours, Theirs: theirs, Get: h.Store, Put: h.putter(w)})
+	if err != nil || same(theirs, merged.Tree, merged.Base) {
+		return nil, own, nil, err
+	}
+	c.Tree, c.Base, c.Parents = merged.Tree, merged.Base, []store.ID{l.head.Version, own}
+	return c, own, l.tell(merged.Conflicts), nil
+}
+
+// putter returns a function that stores the content of a file.
+func (h *Host) putter(w store.Writer) func(context.Context, *layers.Entry, []byte) error {
+	return func(ctx context.Context, e *layers.Entry, data []byte) error {
+		pl := ingest.New(ctx, w, h.Store.Domain())
+		return errors.Join(pl.AddStream(e, bytes.NewReader(data)), pl.Wait())
+	}
+}
+
+// tell tells people what a merge did.
+func (l landing) tell(conflicts []trees.Conflict) []string {
+	notes := []string{fmt.Sprintf("layer %s was moved to %s meanwhile: the session's changes were merged with that", l.pin.Name, l.head.Version.Short())}
+	for _, x := range conflicts {
+		note := fmt.Sprintf("layer %s: %q: %s", l.pin.Name, x.Path, x.Reason)
+		if x.Kept != "" {
+			note += fmt.Sprintf("; the other one is now %q", x.Kept)
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+// side reads a version of a layer for a merge. The zero version is empty.
+func (h *Host) side(ctx context.Context, pin workspace.Pin, id store.ID) (trees.Side, error) {
+	if id.IsZero() {
+		return trees.Side{}, nil
+	}
+	pin.Version = id
+	l, err := h.loadLayer(ctx, pin)
+	if err != nil {
+		return trees.Side{}, fmt.Errorf("read layer %s: %w", pin.Name, err)
+	}
+	version, err := manifest.ReadVersion(ctx, h.Store, id)
+	return trees.Side{Tree: l.Tree, Base: l.Base, Device: version.Device, Time: version.Time}, err
+}
+
+// same reports whether a side has that tree and base.
+func same(s trees.Side, tree, base layers.Tree) bool {
+	equal := func(a, b layers.Entry) bool { return a.Path == b.Path && a.Same(&b) }
+	return slices.EqualFunc(s.Tree, tree, equal) && slices.EqualFunc(s.Base, base, equal)
 }

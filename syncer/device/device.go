@@ -126,7 +126,10 @@ func Open(opt Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An enrolment that was cut off at its very end left the old store.
+	// An enrolment that was cut off at its very end left these.
+	if err := remove(opt.Home, journalFile); err != nil {
+		return nil, err
+	}
 	if err := os.RemoveAll(filepath.Join(opt.Home, newStoreDir)); err != nil {
 		return nil, fmt.Errorf("remove the store that was carried over: %w", err)
 	}

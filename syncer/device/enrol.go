@@ -187,6 +187,9 @@ func (e *enrolment) ask(ctx context.Context) error {
 			return err
 		}
 		defer unlock() //nolint:errcheck // nothing was changed
+		if err := e.idle(ctx); err != nil {
+			return err
+		}
 	}
 	conf, err := identity.ClientTLS(e.journal.Authority, nil, nil)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"satchel/layers"
-	"satchel/layers/manifest"
+	"satchel/layers/repo"
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/syncer"
@@ -45,6 +45,9 @@ func (p *pass) layerHere(ctx context.Context, kind layers.Kind, id store.LayerID
 	head, err := heads.Head(ctx, id)
 	if errors.Is(err, store.ErrNotExist) {
 		name := strings.TrimPrefix(l.Name, p.state.User+"/")
+		if err := repo.CheckName(name); err != nil {
+			return workspace.Layer{}, fmt.Errorf("%w: %w", err, syncer.ErrMalformed)
+		}
 		err = numbered(name, func(name string) (err error) {
 			head, err = heads.Add(ctx, id, name)
 			return err
@@ -123,10 +126,4 @@ func (p *pass) addLayer(ctx context.Context, head store.Head, kind layers.Kind) 
 		return fmt.Errorf("layer %s: %w", head.Name, err)
 	}
 	return nil
-}
-
-// kindOf returns the kind of a layer that has a version.
-func (p *pass) kindOf(ctx context.Context, head store.Head) (layers.Kind, error) {
-	v, err := manifest.ReadVersion(ctx, p.opt.Store, head.Version)
-	return v.Kind, err
 }

@@ -28,6 +28,7 @@ func (p *pass) workspaces(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("workspace %s: %w", def.Name, err))
 		}
 	}
+	here, _ = p.definitions() // they may have got names and IDs just now
 	for _, r := range p.state.Workspaces {
 		names[r.Name] = true
 		_, before := p.memo.Workspaces[r.ID]

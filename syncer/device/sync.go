@@ -51,7 +51,7 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 	defer func() { err = errors.Join(err, unlock()) }()
 	p := &pass{Device: d, memo: d.loadMemo()}
 	if err := d.renew(ctx); err != nil {
-		return Report{}, err
+		p.note("%v; it is tried again with the next sync", err) // the old one is still good, or the server will tell
 	}
 	if heard != nil {
 		p.state = *heard

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"io"
+	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,9 +40,13 @@ func serve(t testing.TB, handler http.HandlerFunc) far {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.Server{Listener: l, Config: &http.Server{Handler: handler}, TLS: a.ServerTLS(nil)}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s := &http.Server{Handler: handler, TLSConfig: a.ServerTLS(nil), ErrorLog: log.New(io.Discard, "", 0)}
+	var served sync.WaitGroup
+	served.Go(func() { _ = s.ServeTLS(l, "", "") })
+	t.Cleanup(func() {
+		s.Close()
+		served.Wait()
+	})
 	return far{a, "https://" + l.Addr().String()}
 }
 

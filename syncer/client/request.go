@@ -80,6 +80,9 @@ func check(resp *http.Response, body io.Reader, want string) error {
 	if err != nil {
 		media = ""
 	}
+	if resp.StatusCode == http.StatusNoContent && want == mediaJSON {
+		return nil
+	}
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp, media, body)
 	}

@@ -71,10 +71,11 @@ func (h *annals) ask(ctx context.Context, version store.ID, have []store.ID) err
 	return again(ctx, h.meter, func() (bool, error) {
 		before := len(h.arrived)
 		err := h.try(ctx, version, have)
-		if _, ok := h.arrived[version]; ok {
+		_, came := h.arrived[version]
+		switch {
+		case came && (err == nil || wasCut(err)):
 			return true, nil
-		}
-		if err == nil {
+		case err == nil:
 			err = fmt.Errorf("the server left out version %s: %w", version.Short(), syncer.ErrUnavailable)
 		}
 		return len(h.arrived) > before, err

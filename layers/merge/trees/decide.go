@@ -86,16 +86,16 @@ func (m *merger) bothFiles(ctx context.Context, a, o, t *node) (place, error) {
 	if from := m.ours.from(o.inode, m.ancestor); anc == nil && from != nil && from == m.theirs.from(t.inode, m.ancestor) {
 		anc = from
 	}
-	f, err := m.file(ctx, spot{o.path, m.ancestor.base(a), m.ours.base(o), m.theirs.base(t)}, triple{anc, o.inode, t.inode})
+	f, err := m.file(ctx, spot{o.path, a.base(), o.base(), t.base()}, triple{anc, o.inode, t.inode})
 	p := place{file: f}
 	switch {
 	case err != nil:
 	case o.inode.entry.SameContent(t.inode.entry):
 		p.base = m.base(a, o, t)
 	case f.entry.SameContent(t.inode.entry) && !f.merged:
-		p.base = m.theirs.base(t)
+		p.base = t.base()
 	default:
-		p.base = m.ours.base(o)
+		p.base = o.base()
 	}
 	return p, err
 }
@@ -103,8 +103,8 @@ func (m *merger) bothFiles(ctx context.Context, a, o, t *node) (place, error) {
 // oneFile decides where one side, of, has a file x, and the path is gone on the
 // other side.
 func (m *merger) oneFile(ctx context.Context, a, x, y *node, of, other *version) (place, error) {
-	removed := place{whiteout: y.whiteout(), base: other.base(y)}
-	kept := place{file: x.inode, base: of.base(x)}
+	removed := place{whiteout: y.whiteout(), base: y.base()}
+	kept := place{file: x.inode, base: x.base()}
 	if anc := a.file(); anc != nil {
 		switch {
 		case !edited(anc.entry, x.inode.entry), m.livesOn(anc, x, of, other):
@@ -169,21 +169,21 @@ func (m *merger) oneDir(a, x, y *node, of, other *version) place {
 			return place{}
 		}
 	case a.dir() != nil, a == nil && y.whiteout() && !x.entry.Opaque:
-		return place{whiteout: y.whiteout(), spare: x.entry, base: other.base(y)}
+		return place{whiteout: y.whiteout(), spare: x.entry, base: y.base()}
 	}
-	return place{dir: x.entry, base: of.base(x)}
+	return place{dir: x.entry, base: x.base()}
 }
 
 // fileAndDir decides where one side, of, has a file x, and the other one a
 // directory y.
 func (m *merger) fileAndDir(a, x, y *node, of, other *version) place {
 	if a.dir() != nil {
-		return place{file: x.inode, spare: y.entry, base: of.base(x)}
+		return place{file: x.inode, spare: y.entry, base: x.base()}
 	}
 	if anc := a.file(); anc == nil || edited(anc.entry, x.inode.entry) && !m.livesOn(anc, x, of, other) {
 		m.keep(x.path, x.inode, of, "a file on "+of.title()+" and a directory on "+other.title())
 	}
-	return place{dir: y.entry, base: other.base(y)}
+	return place{dir: y.entry, base: y.base()}
 }
 
 // base returns the base of a path at which both sides have the same, or what
@@ -191,11 +191,11 @@ func (m *merger) fileAndDir(a, x, y *node, of, other *version) place {
 func (m *merger) base(a, o, t *node) *layers.Entry {
 	switch {
 	case o == nil:
-		return m.theirs.base(t)
+		return t.base()
 	case t == nil:
-		return m.ours.base(o)
+		return o.base()
 	}
-	anc, ours, theirs := m.ancestor.base(a), m.ours.base(o), m.theirs.base(t)
+	anc, ours, theirs := a.base(), o.base(), t.base()
 	if a != nil && same(anc, ours) {
 		return theirs
 	}

@@ -13,9 +13,9 @@ import (
 // Of the files that the version has no name of any more, and those that are
 // new in it, two are the same when they have the same contents, and no other of
 // either has, or no other of that name. A directory of which nothing is left
-// was moved to where more than half of its lost files are. What was in it and
-// is now at the same place in the other is the same file, and so are, last, two
-// regular files of which each is the only one with its name that is left over.
+// was moved to where more than half of its files are, as they were. What was in
+// it and is at the same place there is the same file, and so are, last, two
+// files of which each is the only one with its name that is left over.
 func (v *version) follow(ancestor *version) {
 	lost, fresh := changes(ancestor, v)
 	if len(lost) == 0 || len(fresh) == 0 {
@@ -138,28 +138,46 @@ func (v *version) match(lost, now *file, ancestor *version) {
 
 // followDirs finds the directories that were moved, by the files that were.
 func (v *version) followDirs(lost []*file) {
-	votes, all := map[[2]string]int{}, map[string]int{}
+	to := v.candidates(lost)
+	all, there := map[string]int{}, map[string]int{}
 	for _, f := range lost {
 		for dir, _ := layers.SplitPath(f.names[0]); dir != ""; dir, _ = layers.SplitPath(dir) {
 			all[dir]++
+			if now := v.find(to[dir] + f.names[0][len(dir):]).file(); now != nil && now.entry.SameContent(f.entry) {
+				there[dir]++
+			}
 		}
+	}
+	for dir, now := range to {
+		if 2*there[dir] > all[dir] && v.find(dir).gone() && !v.implies(dir) {
+			v.dirs[dir] = now
+		}
+	}
+}
+
+// candidates returns for directories of files that were moved where most of
+// those are now.
+func (v *version) candidates(lost []*file) map[string]string {
+	type move struct{ from, to string }
+	votes, to := map[move]int{}, map[string]string{}
+	for _, f := range lost {
 		now := v.moved[f]
 		if now == nil {
 			continue
 		}
 		from, name := layers.SplitPath(f.names[0])
-		to, same := layers.SplitPath(now.names[0])
-		for name == same && from != to && from != "" && to != "" {
-			votes[[2]string{from, to}]++
+		there, same := layers.SplitPath(now.names[0])
+		for name == same && from != there && from != "" && there != "" {
+			m := move{from, there}
+			votes[m]++
+			if best, ok := to[from]; !ok || votes[m] > votes[move{from, best}] {
+				to[from] = there
+			}
 			from, name = layers.SplitPath(from)
-			to, same = layers.SplitPath(to)
+			there, same = layers.SplitPath(there)
 		}
 	}
-	for move, n := range votes {
-		if dir := move[0]; 2*n > all[dir] && v.find(dir).gone() && !v.implies(dir) {
-			v.dirs[dir] = move[1]
-		}
-	}
+	return to
 }
 
 // movedDir returns the innermost moved directory that path is in, and where it

@@ -19,7 +19,8 @@ type file struct {
 type node struct {
 	path  string // where the merge sees it; see readdress
 	entry *layers.Entry
-	inode *file // nil of a directory or whiteout
+	inode *file         // nil of a directory or whiteout
+	hid   *layers.Entry // in the layers below, where its version has it
 }
 
 func (n *node) file() *file {
@@ -54,10 +55,17 @@ func load(s *Side) *version {
 	v := &version{Side: s, nodes: make([]node, len(s.Tree)), moved: map[*file]*file{}, origin: map[*file]*file{}, dirs: map[string]string{}}
 	files := make([]file, len(s.Tree))
 	names := make([]string, len(s.Tree))
+	base := s.Base
 	for i := range s.Tree {
 		e := &s.Tree[i]
 		n := &v.nodes[i]
 		*n = node{path: e.Path, entry: e}
+		for len(base) > 0 && base[0].Path != e.Path && layers.ComparePaths(base[0].Path, e.Path) < 0 {
+			base = base[1:]
+		}
+		if len(base) > 0 && base[0].Path == e.Path {
+			n.hid, base = s.Base.Resolve(&base[0]), base[1:]
+		}
 		switch e.Type {
 		case layers.Dir, layers.Whiteout:
 		case layers.Hardlink:
@@ -106,14 +114,11 @@ func (v *version) implies(path string) bool {
 
 // base returns what a node hid below its layer, as a file of its own, or nil.
 // What the merge sees elsewhere hid nothing there.
-func (v *version) base(n *node) *layers.Entry {
-	if n == nil || len(v.Base) == 0 || n.path != n.entry.Path {
+func (n *node) base() *layers.Entry {
+	if n == nil || n.path != n.entry.Path {
 		return nil
 	}
-	if e := v.Base.Find(n.path); e != nil {
-		return v.Base.Resolve(e)
-	}
-	return nil
+	return n.hid
 }
 
 // from returns the ancestor's file that f was made from, or nil.

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"satchel/store"
 )
@@ -89,9 +90,7 @@ func (r *Registry) open(path string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = damaged(p)
-			if file != nil {
-				file.Close() // the database itself may hold its own locks
-			}
+			abandon(file)
 		}
 	}()
 	r.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
@@ -121,6 +120,16 @@ func (r *Registry) open(path string) (err error) {
 		return damaged(err)
 	}
 	return nil
+}
+
+// abandon gives up the file of a database that has panicked. That cannot be
+// closed, since it may hold its own locks; it stays mapped, which would keep
+// the lock on the file, too.
+func abandon(file *os.File) {
+	if file != nil {
+		_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
+		file.Close()
+	}
 }
 
 // openExisting opens a file but does not make one, and refuses an empty one,

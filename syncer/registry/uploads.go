@@ -29,31 +29,56 @@ const (
 	uploadBatch = 4096 // keys that one transaction writes
 )
 
-var (
-	uploadsState = []byte("state")
-	bootKey      = []byte("boot")
-)
+// openMark ends the name of the file that is there while uploads are open; it
+// holds the boot of the machine in which they were opened.
+const openMark = ".open"
 
 // uploads is a file of its own that is written without waiting for the disk.
 //
 // That is safe since losing a note costs no more than a chunk that is sent
 // again: nothing here says that a chunk is in the store, which the writer who
 // uses it asks about itself. What must not happen is that a file which a power
-// cut left half written is believed. So the file notes, durably, in which boot
-// of the machine it was opened, and whether it was closed in order; after
-// another boot it is believed only if it was, and else begun anew.
+// cut left half written is believed, or even opened. So while it is open a mark
+// beside it says, durably, in which boot of the machine; where another boot's
+// mark is found the file is begun anew.
 type uploads struct{ db *bbolt.DB }
 
 func openUploads(path string) (*uploads, error) {
 	boot := bootID()
-	u, err := tryUploads(path, boot)
+	was, err := os.ReadFile(path + openMark)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open uploads: %w", err)
+	}
+	if err == nil && string(was) != boot {
+		err = os.Remove(path)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = writeMark(path+openMark, boot)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open uploads: %w", err)
+	}
+	u, err := tryUploads(path)
 	if !errors.Is(err, store.ErrCorrupt) {
 		return u, err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if err := os.Remove(path); err != nil {
+		return nil, fmt.Errorf("open uploads: %w", err)
 	}
-	return tryUploads(path, boot)
+	return tryUploads(path)
+}
+
+// writeMark writes a small file, durably.
+func writeMark(path, text string) error {
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return rename(path+".new", path)
 }
 
 // bootID names this boot of the machine; where the kernel does not tell, every
@@ -66,18 +91,18 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-func tryUploads(path, boot string) (u *uploads, err error) {
+func tryUploads(path string) (u *uploads, err error) {
 	damaged := func(why any) error { return fmt.Errorf("%s: %w: %v", path, store.ErrCorrupt, why) }
 	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			file.Close() // the database itself may hold its own locks
+			abandon(file)
 			err = damaged(p)
 		}
 	}()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: patience, NoSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		Timeout: patience, NoSync: true, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			var err error
 			file, err = os.OpenFile(name, flag, mode)
@@ -93,36 +118,16 @@ func tryUploads(path, boot string) (u *uploads, err error) {
 	case err != nil:
 		return nil, damaged(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(uploadsState)
-		if err != nil {
-			return err
-		}
-		if was := b.Get(bootKey); was != nil && string(was) != boot {
-			return damaged("not closed in order")
-		}
-		return b.Put(bootKey, []byte(boot))
-	})
-	if err == nil {
-		err = db.Sync()
-	}
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
 	return &uploads{db}, nil
 }
 
 // close closes the file in order.
 func (u *uploads) close() error {
-	err := u.db.Sync() // first what the mark vouches for
-	if err == nil {
-		err = u.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(uploadsState).Delete(bootKey) })
+	path := u.db.Path()
+	if err := errors.Join(u.db.Sync(), u.db.Close()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = u.db.Sync()
-	}
-	return errors.Join(err, u.db.Close())
+	return os.Remove(path + openMark)
 }
 
 // bucketOf names the bucket of a time.

@@ -21,7 +21,7 @@ type request struct {
 	method, path string // the path begins after /v1/
 	media        string // of the body
 	body         io.Reader
-	streamed     bool          // the body is long: ask before it is sent
+	streamed     bool          // the body comes as somebody makes it
 	wait         time.Duration // how much longer than others the answer may take
 }
 
@@ -56,9 +56,6 @@ func (c *Client) send(ctx context.Context, q request, want string) (io.ReadClose
 	req.Header = c.head.Clone()
 	if q.media != "" {
 		req.Header.Set("Content-Type", q.media)
-	}
-	if q.streamed {
-		req.Header.Set("Expect", "100-continue")
 	}
 	resp, err := c.http.RoundTrip(req) // which follows no redirects
 	if err != nil {
@@ -178,7 +175,9 @@ func (r *receiving) Read(b []byte) (int, error) {
 	r.watch.timer.Reset(r.watch.stall)
 	n, err := r.ReadCloser.Read(b)
 	r.watch.timer.Stop()
-	if err != nil && err != io.EOF {
+	// When a request is given up, a server that notices may end its answer in
+	// good order before the connection is gone. That is no end then.
+	if err != nil && (err != io.EOF || r.watch.within.Err() != nil) {
 		err = r.watch.failure(err)
 	}
 	return n, err

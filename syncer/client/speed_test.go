@@ -5,11 +5,23 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"satchel/store"
 	"satchel/syncer/wire"
 )
+
+// cpu is the time of processors that both ends have taken so far.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // BenchmarkFetch moves frames over the loopback device, by one or more requests
 // at a time.
@@ -33,6 +45,7 @@ func BenchmarkFetch(b *testing.B) {
 				c.http.Protocols.SetHTTP2(protocol == "HTTP2")
 				c.http.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 4<<20 - 1, MaxReceiveBufferPerStream: 4<<20 - 1, MaxReadFrameSize: 1 << 20}
 				b.SetBytes(frames * int64(len(frame)) * int64(parallel))
+				before := cpu(b)
 				for b.Loop() {
 					var group sync.WaitGroup
 					for range parallel {
@@ -44,6 +57,8 @@ func BenchmarkFetch(b *testing.B) {
 					}
 					group.Wait()
 				}
+				moved := float64(b.N) * frames * float64(len(frame)) * float64(parallel)
+				b.ReportMetric(float64(cpu(b)-before)/float64(time.Millisecond)/(moved/(1<<30)), "cpu-ms/GiB")
 			})
 		}
 	}

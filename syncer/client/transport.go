@@ -14,7 +14,6 @@ const (
 
 	dialTimeout      = 15 * time.Second
 	handshakeTimeout = 20 * time.Second
-	continueTimeout  = 5 * time.Second
 	idleTimeout      = 2 * time.Minute
 
 	maxIdle        = 8
@@ -50,7 +49,6 @@ func newTransport(config *tls.Config, m *meter) *http.Transport {
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
-		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		ReadBufferSize:         bufferLen,
 		WriteBufferSize:        bufferLen,

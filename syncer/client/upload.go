@@ -18,8 +18,11 @@ var errAnswered = errors.New("the server has answered already")
 
 // Upload implements [syncer.Remote].
 //
-// A server that refuses says so before the body goes out, or anywhere within
-// it; then emit fails, and what the server said is returned.
+// A server may refuse anywhere within the body; then emit fails, and what the
+// server said is returned. The body is not announced with "Expect:
+// 100-continue": net/http's server resets the connection of such a request at
+// once when it refuses it half way, and its answer may be lost with that. Of
+// others it keeps the connection for a while.
 func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit func(frame []byte) error) error) error {
 	r, w := io.Pipe()
 	answered := make(chan error, 1)

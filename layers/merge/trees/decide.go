@@ -57,9 +57,9 @@ func (m *merger) decide(ctx context.Context, a, o, t *node) (place, error) {
 	case t.file() != nil && o.gone():
 		return m.oneFile(ctx, a, t, o, m.theirs, m.ours)
 	case o.dir() != nil && t.gone():
-		return m.oneDir(a, o, t, m.ours, m.theirs), nil
+		return m.oneDir(a, o, t, m.theirs), nil
 	case t.dir() != nil && o.gone():
-		return m.oneDir(a, t, o, m.theirs, m.ours), nil
+		return m.oneDir(a, t, o, m.ours), nil
 	case o.file() != nil:
 		return m.fileAndDir(a, o, t, m.ours, m.theirs), nil
 	default:
@@ -106,8 +106,7 @@ func (m *merger) oneFile(ctx context.Context, a, x, y *node, of, other *version)
 	removed := place{whiteout: y.whiteout(), base: y.base()}
 	kept := place{file: x.inode, base: x.base()}
 	if anc := a.file(); anc != nil {
-		switch {
-		case !edited(anc.entry, x.inode.entry), m.livesOn(anc, x, of, other):
+		if !edited(anc.entry, x.inode.entry) || m.livesOn(anc, x, of, other) {
 			return removed, nil
 		}
 		m.conflicts = append(m.conflicts, Conflict{Path: x.path, Reason: "changed on " + of.title() + " and removed on " + other.title() + "; it stays"})
@@ -159,9 +158,9 @@ func (m *merger) bothDirs(a, o, t *node) place {
 	return p
 }
 
-// oneDir decides where one side, of, has a directory x, and the other side has
-// no entry or a whiteout.
-func (m *merger) oneDir(a, x, y *node, of, other *version) place {
+// oneDir decides where one side has a directory x, and the other side has no
+// entry or a whiteout.
+func (m *merger) oneDir(a, x, y *node, other *version) place {
 	switch {
 	case a.dir() != nil && !y.whiteout() && other.implies(x.path):
 		// The other side takes it as the layers below have it.

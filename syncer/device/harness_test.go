@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,8 +70,11 @@ type world struct {
 	// cut, when not nil, is asked about each request that was served: true has
 	// its answer lost.
 	cut func(*http.Request) bool
-	// before, when not nil, is called before each request is served.
-	before func(*http.Request)
+	// before, when not nil, is called before each request is served. An error is
+	// the answer.
+	before func(*http.Request) error
+	// life of certificates; 0: as servers have it.
+	life time.Duration
 }
 
 func newWorld(t *testing.T) *world {
@@ -95,7 +99,7 @@ func (w *world) url() string { return "https://" + w.addr }
 
 func (w *world) start() {
 	var err error
-	w.srv, err = server.Open(w.dir, server.Options{Hosts: []string{"127.0.0.1"}})
+	w.srv, err = server.Open(w.dir, server.Options{Hosts: []string{"127.0.0.1"}, Life: w.life})
 	must(w.t, err)
 	l, err := net.Listen("tcp", w.addr)
 	must(w.t, err)
@@ -129,7 +133,13 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	cut, before := w.cut, w.before
 	w.mu.Unlock()
 	if before != nil {
-		before(r)
+		if err := before(r); err != nil {
+			refusal, status := syncer.ToError(err)
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(status)
+			_ = json.NewEncoder(rw).Encode(refusal) // the client will tell
+			return
+		}
 	}
 	if cut == nil {
 		w.srv.Handler().ServeHTTP(rw, r)
@@ -173,10 +183,13 @@ func (w *world) counted() []string {
 	return got
 }
 
-// lose loses the answers to requests whose path ends so, n times.
-func (w *world) lose(suffix string, n int) {
+// lose loses the answers to requests whose path ends so, n times. The channel is
+// closed when the first is lost.
+func (w *world) lose(suffix string, n int) (lost <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	first := make(chan struct{})
+	done := sync.OnceFunc(func() { close(first) })
 	w.cut = func(r *http.Request) bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -184,8 +197,25 @@ func (w *world) lose(suffix string, n int) {
 			return false
 		}
 		n--
+		done()
 		return true
 	}
+	return first
+}
+
+// hook sets what is called before each request.
+func (w *world) hook(before func(*http.Request) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before = before
+}
+
+// restart stops the server and starts it with certificates of that life.
+func (w *world) restart(life time.Duration) {
+	w.t.Helper()
+	w.stop()
+	w.life = life
+	w.start()
 }
 
 func (w *world) do(method, path string, in, out any) {
@@ -203,13 +233,12 @@ func (w *world) token(user string) string {
 
 // home is a home and its device.
 type home struct {
-	t     *testing.T
-	dir   string
-	st    *disk.Store
-	repo  *repo.Repo
-	set   *workspace.Set
-	dev   *Device
-	notes []string
+	t    *testing.T
+	dir  string
+	st   *disk.Store
+	repo *repo.Repo
+	set  *workspace.Set
+	dev  *Device
 }
 
 // newHome returns a home with a store of its own.

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"satchel/layers"
 	"satchel/layers/repo"
@@ -129,27 +131,36 @@ func hasContent(files map[string]string, content string) bool {
 	return false
 }
 
-// TestLostPushAnswer cuts the connection after the server has moved the head.
+// TestLostPushAnswer cuts the connection after the server has moved the head:
+// once, and then also the device ends.
 func TestLostPushAnswer(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.pair()
-	v := a.commit("ana/data", layers.Data, map[string]string{"f": large(9, 100_000)})
-	w.lose("/push", 1000)
-	rep, err := a.dev.Sync(t.Context())
-	if err == nil {
-		t.Error("no error though every answer was lost")
-	}
-	if l := reported(t, rep, "ana/data"); l.Error == "" || !l.Pushed.IsZero() {
-		t.Errorf("report %+v", l)
-	}
-	w.lose("", 0)
-	if l := reported(t, a.sync(), "ana/data"); l.Found != syncer.Equal || l.Moved.Chunks != 0 {
-		t.Errorf("after the cut: %+v", l)
-	}
-	b.sync()
-	wantSame(t, a, b, "ana/data")
-	if all := b.history("ana/data"); len(all) != 1 || !all[v] {
-		t.Errorf("history %v, want just %v", all, v)
+	for _, ends := range []bool{false, true} {
+		t.Run(fmt.Sprintf("device ends %v", ends), func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.pair()
+			v := a.commit("ana/data", layers.Data, map[string]string{"f": large(9, 100_000)})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			lost := w.lose("/push", 1)
+			if ends {
+				go func() {
+					<-lost
+					cancel()
+				}()
+			}
+			rep, err := a.dev.Sync(ctx)
+			if l := reported(t, rep, "ana/data"); ends != (err != nil) || ends != (l.Error != "") {
+				t.Errorf("error %v, report %+v", err, l)
+			}
+			if l := reported(t, a.sync(), "ana/data"); l.Found != syncer.Equal || l.Moved.Chunks != 0 {
+				t.Errorf("after the cut: %+v", l)
+			}
+			b.sync()
+			wantSame(t, a, b, "ana/data")
+			if all := b.history("ana/data"); len(all) != 1 || !all[v] {
+				t.Errorf("history %v, want just %v", all, v)
+			}
+		})
 	}
 }
 
@@ -162,23 +173,17 @@ func TestCaptureDuringSync(t *testing.T) {
 	a.sync()
 	b.commit("ana/data", layers.Data, map[string]string{"b": "0"})
 	captured := map[string]store.ID{}
-	w.mu.Lock()
-	w.before = func(r *http.Request) {
+	w.hook(func(r *http.Request) error {
 		at := path.Base(r.URL.Path)
 		if _, done := captured[at]; done || at != "history" && at != "push" {
-			return
+			return nil
 		}
 		id, err := b.tryCommit(context.Background(), "ana/data", layers.Data, map[string]string{"b": at})
-		if err != nil {
-			t.Error(err)
-		}
 		captured[at] = id
-	}
-	w.mu.Unlock()
+		return err
+	})
 	b.sync()
-	w.mu.Lock()
-	w.before = nil
-	w.mu.Unlock()
+	w.hook(nil)
 	if len(captured) != 2 {
 		t.Fatalf("captures %v", captured)
 	}
@@ -340,15 +345,12 @@ func TestRevokedInBetween(t *testing.T) {
 	w := newWorld(t)
 	a, _ := w.pair()
 	v := a.commit("ana/data", layers.Data, map[string]string{"f": large(2, 100_000)})
-	w.mu.Lock()
-	w.before = func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/push") {
-			if err := w.admin.Do(context.Background(), "POST", "devices/laptop/revoke", nil, nil); err != nil {
-				t.Error(err)
-			}
+	w.hook(func(r *http.Request) error {
+		if !strings.HasSuffix(r.URL.Path, "/push") {
+			return nil
 		}
-	}
-	w.mu.Unlock()
+		return w.admin.Do(context.Background(), "POST", "devices/laptop/revoke", nil, nil)
+	})
 	rep, err := a.dev.Sync(t.Context())
 	if !errors.Is(err, syncer.ErrRevoked) || reported(t, rep, "ana/data").Error == "" {
 		t.Errorf("error %v, report %+v", err, rep)
@@ -418,10 +420,15 @@ func TestOneLayerFails(t *testing.T) {
 		a.commit("ana/"+string(kind), kind, map[string]string{"f": string(kind)})
 	}
 	bad := "/" + a.head("ana/system").Layer.String() + "/push"
-	w.lose(bad, 1000)
+	w.hook(func(r *http.Request) error {
+		if strings.HasSuffix(r.URL.Path, bad) {
+			return syncer.ErrManifest
+		}
+		return nil
+	})
 	rep, err := a.dev.Sync(t.Context())
-	w.lose("", 0)
-	if err == nil || reported(t, rep, "ana/system").Error == "" {
+	w.hook(nil)
+	if !errors.Is(err, syncer.ErrManifest) || reported(t, rep, "ana/system").Error == "" || reported(t, rep, "ana/data").Pushed.IsZero() {
 		t.Errorf("error %v, report %+v", err, rep)
 	}
 	a.sync()
@@ -465,4 +472,40 @@ func TestPublishRefusals(t *testing.T) {
 	if _, err := a.dev.Publish(t.Context(), "none"); !errors.Is(err, store.ErrNotExist) {
 		t.Errorf("unknown: %v", err)
 	}
+}
+
+// TestCertificates renews a certificate, and tells of one that is out of date.
+func TestCertificates(t *testing.T) {
+	w := newWorld(t)
+	w.restart(5 * time.Minute) // most of its life is before now, for clocks that are wrong
+	a := w.enrolled("ana", "laptop")
+	before := a.dev.membership().Certificate
+	a.sync()
+	after, err := loadMembership(a.dir)
+	must(t, err)
+	if bytes.Equal(before, after.Certificate) || !bytes.Equal(after.Certificate, a.dev.membership().Certificate) {
+		t.Error("the certificate was not renewed")
+	}
+	a.sync() // with the new one
+	w.hook(func(r *http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/renew") {
+			return syncer.ErrUnavailable
+		}
+		return nil
+	})
+	wantNote(t, a.sync(), "renew the certificate")
+	w.hook(nil)
+
+	w.restart(-5 * time.Minute)
+	b := w.enrolled("ana", "desk")
+	if _, err := b.dev.Sync(t.Context()); !errors.Is(err, syncer.ErrExpired) {
+		t.Errorf("expired: %v", err)
+	}
+	err = b.dev.Run(t.Context(), func(Report, error) {})
+	if !errors.Is(err, syncer.ErrExpired) || !strings.Contains(err.Error(), "satchel enrol "+w.url()) {
+		t.Errorf("agent: %v", err)
+	}
+	w.restart(0)
+	b.enrol(w.enrolOptions("ana", "desk"))
+	b.sync()
 }

@@ -113,7 +113,7 @@ func (r *Registry) open(path string) (err error) {
 		return damaged(err)
 	}
 	if err := r.db.View(r.load); err != nil {
-		r.db.Close()
+		err = errors.Join(err, r.db.Close())
 		if errors.Is(err, store.ErrNewer) {
 			return fmt.Errorf("%s: %w: upgrade satchel", path, err)
 		}

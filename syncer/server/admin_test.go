@@ -29,7 +29,7 @@ type adminTest struct {
 
 func newAdminTest(t *testing.T) *adminTest {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "satchel-")
+	dir, err := os.MkdirTemp("/dev/shm", "satchel-") //nolint:usetesting // t.TempDir cannot be told where
 	if err != nil {
 		dir = t.TempDir()
 	}

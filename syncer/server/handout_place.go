@@ -205,8 +205,8 @@ func (p *placing) has(dir, name string, e *layers.Entry) bool {
 		if there == nil {
 			return false
 		}
-		real := p.tree.Resolve(there)
-		return real != nil && real.SameContent(e)
+		carrier := p.tree.Resolve(there)
+		return carrier != nil && carrier.SameContent(e)
 	}
 	if same(p.find(join(dir, name))) {
 		return true

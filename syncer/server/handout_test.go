@@ -408,9 +408,9 @@ func TestHandoutRace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real := a.store
+	sound := a.store
 	a.store, a.repo = faulty, repo.New(faulty, deviceName)
-	defer func() { a.store = real; faulty.Close() }()
+	defer func() { a.store = sound; faulty.Close() }()
 	out := a.handedOut(t, "to=all", tarFile{name: "good", data: "good"})
 	if pushes.Load() != 0 {
 		t.Fatalf("%d pushes did not come in between", pushes.Load())

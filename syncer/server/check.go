@@ -229,16 +229,16 @@ func (c *check) tree(ctx context.Context, root layers.Root) error {
 	if err != nil {
 		return err
 	}
-	real := layers.Root{ID: root.ID, Entries: int64(len(t))}
+	counted := layers.Root{ID: root.ID, Entries: int64(len(t))}
 	for i := range t {
 		if t[i].Type == layers.Regular {
-			real.Files++
-			real.Bytes += t[i].Size
+			counted.Files++
+			counted.Bytes += t[i].Size
 		}
 	}
-	if real != root {
+	if counted != root {
 		return fmt.Errorf("tree %s of %d entries, %d files, %d bytes claims %d, %d, %d: %w", root.ID.Short(),
-			real.Entries, real.Files, real.Bytes, root.Entries, root.Files, root.Bytes, syncer.ErrManifest)
+			counted.Entries, counted.Files, counted.Bytes, root.Entries, root.Files, root.Bytes, syncer.ErrManifest)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -92,7 +93,7 @@ func (c *conn) arm(set func(time.Time) error) error {
 
 // cause explains an error by the end of the context, if that was its cause.
 func (c *conn) cause(err error) error {
-	if err != nil && err != io.EOF && c.ctx.Err() != nil {
+	if err != nil && !errors.Is(err, io.EOF) && c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
 	return err

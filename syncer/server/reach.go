@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -284,8 +285,13 @@ func (x *explorer) read(id store.ID) (manifest.Refs, error) {
 }
 
 // damaged is the error of a store that lacks what it must have. It is the
-// server's own fault, so it loses the names that would tell a device otherwise.
-func damaged(err error) error { return fmt.Errorf("store: %v", err) }
+// server's own fault, so it loses what would tell a device otherwise.
+func damaged(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the request has ended, the store is well
+	}
+	return errors.New("store: " + err.Error())
+}
 
 // add reports whether an ID is new to a set.
 func add(set map[prefix]struct{}, id store.ID) bool {

@@ -105,7 +105,7 @@ func (u *uploading) frame(frame []byte) error {
 		ids, err = u.writer.PutFrame(u.ctx, frame)
 	}
 	if errors.Is(err, store.ErrCorrupt) {
-		return fmt.Errorf("%w: %v", syncer.ErrForged, err)
+		return fmt.Errorf("%w: %w", syncer.ErrForged, err)
 	}
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)

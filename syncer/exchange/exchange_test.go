@@ -598,62 +598,67 @@ func TestResumedHistory(t *testing.T) {
 // TestBeyond compares with a model, on random histories.
 func TestBeyond(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 30).Draw(t, "versions")
-		wrong := rapid.Bool().Draw(t, "wrong clocks")
 		r := rand.New(rand.NewPCG(drawSeed(t), 2))
-		notes := map[store.ID]note{}
-		id := func(i int) store.ID { return store.ID{byte(i + 1)} }
-		histories := make([]idSet, n)
-		for i := range n {
-			at := i
-			if wrong {
-				at = r.IntN(n)
-			}
-			x := note{time: layers.Time{Sec: int64(at)}.Time()}
-			histories[i] = idSet{id(i): {}}
-			for range min(i, r.IntN(3)) {
-				p := r.IntN(i)
-				x.parents = append(x.parents, id(p))
-				for a := range histories[p] {
-					histories[i].add(a)
-				}
-			}
-			notes[id(i)] = x
-		}
-		read := func(_ context.Context, id store.ID) (note, bool, error) {
-			x, ok := notes[id]
-			return x, ok, nil
-		}
-		tip, have := r.IntN(n), []int{r.IntN(n), r.IntN(n)}[:r.IntN(3)]
-		want := idSet{}
-		var haves []store.ID
-		for a := range histories[tip] {
-			want.add(a)
-		}
-		for _, h := range have {
-			haves = append(haves, id(h))
-			for a := range histories[h] {
-				delete(want, a)
-			}
-		}
-		got, missing, err := beyond(t.Context(), read, id(tip), haves)
-		if err != nil || len(missing) > 0 {
-			t.Fatal(missing, err)
-		}
-		if wrong {
-			if got, err = without(t.Context(), read, got, haves); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if len(got) != len(want) || slices.ContainsFunc(got, func(id store.ID) bool { return !want.has(id) }) {
-			t.Fatalf("beyond %v: %v, want %v", have, got, want)
-		}
-		for i, v := range got {
-			for _, p := range notes[v].parents {
-				if j := slices.Index(got, p); j > i {
-					t.Fatalf("%v comes before its parent %v", v, p)
-				}
-			}
+		for range 50 {
+			compareBeyond(t, r)
 		}
 	})
+}
+
+func compareBeyond(t *rapid.T, r *rand.Rand) {
+	n, wrong := 1+r.IntN(40), r.IntN(2) == 0
+	notes := map[store.ID]note{}
+	id := func(i int) store.ID { return store.ID{byte(i + 1)} }
+	histories := make([]idSet, n)
+	for i := range n {
+		at := i
+		if wrong {
+			at = r.IntN(n)
+		}
+		x := note{time: layers.Time{Sec: int64(at)}.Time()}
+		histories[i] = idSet{id(i): {}}
+		for range min(i, r.IntN(3)) {
+			p := r.IntN(i)
+			x.parents = append(x.parents, id(p))
+			for a := range histories[p] {
+				histories[i].add(a)
+			}
+		}
+		notes[id(i)] = x
+	}
+	read := func(_ context.Context, id store.ID) (note, bool, error) {
+		x, ok := notes[id]
+		return x, ok, nil
+	}
+	tip, have := r.IntN(n), []int{r.IntN(n), r.IntN(n)}[:r.IntN(3)]
+	want := idSet{}
+	var haves []store.ID
+	for a := range histories[tip] {
+		want.add(a)
+	}
+	for _, h := range have {
+		haves = append(haves, id(h))
+		for a := range histories[h] {
+			delete(want, a)
+		}
+	}
+	got, missing, err := beyond(t.Context(), read, id(tip), haves)
+	if err != nil || len(missing) > 0 {
+		t.Fatal(missing, err)
+	}
+	if wrong {
+		if got, err = without(t.Context(), read, got, haves); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got) != len(want) || slices.ContainsFunc(got, func(id store.ID) bool { return !want.has(id) }) {
+		t.Fatalf("beyond %v: %v, want %v", have, got, want)
+	}
+	for i, v := range got {
+		for _, p := range notes[v].parents {
+			if j := slices.Index(got, p); j > i {
+				t.Fatalf("%v comes before its parent %v", v, p)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -25,7 +26,12 @@ import (
 	"satchel/syncer"
 )
 
+// TestMain has properties checked less often than usual, unless told how often:
+// a check makes three stores.
 func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
 	firstWait, longestWait = time.Microsecond, time.Millisecond
 	goleak.VerifyTestMain(m)
 }

@@ -180,9 +180,9 @@ func (d *Device) use(m membership) error {
 }
 
 // Close closes connections.
-func (d *Device) Close() error { return d.remote().Close() }
+func (d *Device) Close() error { return d.server().Close() }
 
-func (d *Device) remote() *client.Client {
+func (d *Device) server() *client.Client {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.client
@@ -212,7 +212,7 @@ func (d *Device) renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("renew the certificate: %w", err)
 	}
-	got, err := d.remote().Renew(ctx, csr)
+	got, err := d.server().Renew(ctx, csr)
 	if err != nil {
 		return fmt.Errorf("renew the certificate: %w", err)
 	}

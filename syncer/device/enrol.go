@@ -147,19 +147,19 @@ func (e *enrolment) begin(ctx context.Context) error {
 
 // resume reports whether the journal has the server's answer to this token.
 func (e *enrolment) resume() (bool, error) {
-	err := readJSON(filepath.Join(e.dir, journalFile), journalFormat, &e.journal)
-	if errors.Is(err, store.ErrNotExist) || errors.Is(err, store.ErrCorrupt) {
+	switch err := readJSON(filepath.Join(e.dir, journalFile), journalFormat, &e.journal); {
+	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
 		e.journal = journal{}
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, err
 	}
 	j := &e.journal
 	if j.Answer == nil || j.Token != identity.HashSecret(e.opt.Token) || identity.CheckFingerprint(j.Authority, e.opt.Fingerprint) != nil {
 		return false, nil
 	}
-	e.key, err = identity.ParseKey(j.Key)
+	key, err := identity.ParseKey(j.Key)
+	e.key = key
 	return err == nil, err
 }
 

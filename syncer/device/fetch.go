@@ -25,7 +25,7 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	opt := exchange.Options{Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
-	err = exchange.Contents(ctx, d.opt.Store, w, d.remote(), at.Head.Layer, at.ID, []store.ID{at.Head.Version}, opt)
+	err = exchange.Contents(ctx, d.opt.Store, w, d.server(), at.Head.Layer, at.ID, []store.ID{at.Head.Version}, opt)
 	if err != nil {
 		return fmt.Errorf("fetch version %s of layer %s: %w", at.ID.Short(), layer, err)
 	}

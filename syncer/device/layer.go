@@ -101,8 +101,8 @@ func (t *task) agree(version store.ID) {
 	t.memo.Bases[t.head.Layer] = version
 }
 
-// base returns the head that both sides had after an earlier sync.
-func (t *task) base() store.ID {
+// agreed returns the head that both sides had after an earlier sync.
+func (t *task) agreed() store.ID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.memo.Bases[t.head.Layer]
@@ -149,13 +149,13 @@ func (m *meeting) compare(ctx context.Context) error {
 		m.base = m.remote
 	case !m.remote.IsZero():
 		var have []store.ID
-		for _, id := range []store.ID{m.local, m.task.base()} {
+		for _, id := range []store.ID{m.local, m.agreed()} {
 			if !id.IsZero() {
 				have = append(have, id)
 			}
 		}
 		opt, end := m.exchange()
-		_, err := exchange.History(ctx, st, m.w, m.task.pass.remote(), m.head.Layer, m.remote, have, opt)
+		_, err := exchange.History(ctx, st, m.w, m.server(), m.head.Layer, m.remote, have, opt)
 		end()
 		if err == nil {
 			err = m.w.Flush(ctx)
@@ -236,7 +236,7 @@ func (m *meeting) fetch(ctx context.Context, version store.ID) error {
 	}
 	opt, end := m.exchange()
 	defer end()
-	return exchange.Contents(ctx, m.opt.Store, m.w, m.task.pass.remote(), m.head.Layer, version, held, opt)
+	return exchange.Contents(ctx, m.opt.Store, m.w, m.server(), m.head.Layer, version, held, opt)
 }
 
 // moveTo returns the move of the local head to a version that descends from the
@@ -262,7 +262,7 @@ func (m *meeting) push(ctx context.Context, to store.ID) error {
 	}
 	opt, end := m.exchange()
 	defer end()
-	if err := exchange.Push(ctx, m.opt.Store, m.task.pass.remote(), m.head.Layer, m.remote, to, opt); err != nil {
+	if err := exchange.Push(ctx, m.opt.Store, m.server(), m.head.Layer, m.remote, to, opt); err != nil {
 		return err
 	}
 	m.report.Pushed = to

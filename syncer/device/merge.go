@@ -173,7 +173,7 @@ func (m *meeting) yield(ctx context.Context) error {
 		m.report.Note = fmt.Sprintf("the server has no version of %s yet, and this device may not send one", m.head.Name)
 		return nil
 	}
-	if m.relation == syncer.Ahead && m.local == m.task.base() {
+	if m.relation == syncer.Ahead && m.local == m.agreed() {
 		m.report.Note = fmt.Sprintf("the server went back to an older version of %s; the newer one stays here", m.head.Name)
 		return nil
 	}

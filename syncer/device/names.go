@@ -114,7 +114,7 @@ func (p *pass) layerThere(ctx context.Context, place workspace.Place) (bool, err
 // addLayer tells the server of a layer that is here.
 func (p *pass) addLayer(ctx context.Context, head store.Head, kind layers.Kind) error {
 	err := numbered(head.Name, func(name string) error {
-		l, err := p.remote().AddLayer(ctx, syncer.NewLayer{ID: head.Layer, Name: name, Kind: kind})
+		l, err := p.server().AddLayer(ctx, syncer.NewLayer{ID: head.Layer, Name: name, Kind: kind})
 		if err == nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -45,7 +45,7 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 		}
 		rep, seen, err := d.syncAll(ctx, heard)
 		if ctx.Err() != nil {
-			return nil
+			return ended(ctx, err)
 		}
 		report(rep, err)
 		if lasting(err) {
@@ -121,7 +121,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // only once ctx is done, since that sync's retry is due anyway.
 func (d *Device) news(ctx context.Context, seen string, failed bool) *syncer.State {
 	for {
-		state, err := d.remote().State(ctx, seen, newsWait)
+		state, err := d.server().State(ctx, seen, newsWait)
 		switch {
 		case err != nil && failed:
 			<-ctx.Done()

@@ -241,7 +241,7 @@ func (p *pass) put(ctx context.Context, def workspace.Definition, revision uint6
 	}
 	w := project(&def)
 	w.Revision = revision
-	got, err := p.remote().PutWorkspace(ctx, w)
+	got, err := p.server().PutWorkspace(ctx, w)
 	if errors.Is(err, store.ErrExist) {
 		p.noteTaken(def.Name)
 		return nil

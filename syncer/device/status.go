@@ -125,7 +125,7 @@ func (t *task) measure(ctx context.Context, l *LayerStatus, online bool) (err er
 func (t *task) guessBase(ctx context.Context, l *LayerStatus) store.ID {
 	base, err := repo.Base(ctx, t.opt.Store, l.Local, l.Remote)
 	if err != nil {
-		return t.base()
+		return t.agreed()
 	}
 	return base
 }
@@ -146,6 +146,6 @@ func (t *task) measureDown(ctx context.Context, l *LayerStatus) (base store.ID, 
 	if !l.Local.IsZero() {
 		held = []store.ID{l.Local}
 	}
-	l.Down, err = exchange.Measure(ctx, t.opt.Store, w, t.pass.remote(), l.Layer, l.Remote, held, exchange.Options{})
+	l.Down, err = exchange.Measure(ctx, t.opt.Store, w, t.server(), l.Layer, l.Remote, held, exchange.Options{})
 	return m.base, err
 }

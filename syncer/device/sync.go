@@ -43,7 +43,7 @@ func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error)
 // sync makes a pass that does what do says, from the given state of the server,
 // or when that is nil from one that it asks for.
 func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.Context, *pass) error) (_ Report, err error) {
-	began, before := time.Now(), d.remote().Traffic()
+	began, before := time.Now(), d.server().Traffic()
 	unlock, err := lock(ctx, d.path(syncLock))
 	if err != nil {
 		return Report{}, err
@@ -65,7 +65,7 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 	}
 	err = errors.Join(err, p.saveMemo())
 	slices.SortFunc(p.report.Layers, func(a, b LayerReport) int { return cmp.Compare(a.Name, b.Name) })
-	after := d.remote().Traffic()
+	after := d.server().Traffic()
 	p.report.Traffic.Up, p.report.Traffic.Down = after.Up-before.Up, after.Down-before.Down
 	p.report.Seconds = time.Since(began).Seconds()
 	return p.report, err
@@ -73,7 +73,7 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 
 // refresh asks the server for its state.
 func (p *pass) refresh(ctx context.Context) error {
-	state, err := p.remote().State(ctx, "", 0)
+	state, err := p.server().State(ctx, "", 0)
 	if err != nil {
 		return err
 	}

@@ -13,18 +13,18 @@ import (
 )
 
 // cross sends an error over the wire.
-func cross(t *testing.T, err error) (error, int) {
+func cross(t *testing.T, err error) (got error, status int) { //nolint:staticcheck // the error is what has crossed
 	t.Helper()
 	e, status := ToError(err)
 	b, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got Error
-	if err := json.Unmarshal(b, &got); err != nil {
+	var received Error
+	if err := json.Unmarshal(b, &received); err != nil {
 		t.Fatal(err)
 	}
-	return got.Err(), status
+	return received.Err(), status
 }
 
 func TestErrorsCrossTheWire(t *testing.T) {

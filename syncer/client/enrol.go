@@ -34,7 +34,7 @@ func authority(ctx context.Context, server, fingerprint string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer c.http.CloseIdleConnections()
 	body, err := c.send(ctx, request{method: http.MethodGet, path: "ca"}, "")
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func Enrol(ctx context.Context, opt Options, req syncer.EnrolRequest) (syncer.En
 	if err != nil {
 		return syncer.Enrolled{}, err
 	}
-	defer c.Close()
+	defer c.http.CloseIdleConnections()
 	var got syncer.Enrolled
 	if err := c.ask(ctx, http.MethodPost, "enrol", req, &got); err != nil {
 		return syncer.Enrolled{}, fmt.Errorf("enrol: %w", err)

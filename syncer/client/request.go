@@ -65,7 +65,7 @@ func (c *Client) send(ctx context.Context, q request, want string) (io.ReadClose
 	w.timer.Stop()
 	got := &receiving{resp.Body, w}
 	if err := check(resp, got, want); err != nil {
-		got.Close()
+		_ = got.Close()
 		return nil, err
 	}
 	return got, nil
@@ -177,7 +177,7 @@ func (r *receiving) Read(b []byte) (int, error) {
 	r.watch.timer.Stop()
 	// When a request is given up, a server that notices may end its answer in
 	// good order before the connection is gone. That is no end then.
-	if err != nil && (err != io.EOF || r.watch.within.Err() != nil) {
+	if err != nil && (!errors.Is(err, io.EOF) || r.watch.within.Err() != nil) {
 		err = r.watch.failure(err)
 	}
 	return n, err

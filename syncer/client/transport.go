@@ -24,7 +24,10 @@ const (
 // newTransport returns a transport of HTTP/1.1. One request has a connection to
 // itself: what waits for news is not held up by what moves chunks at a limited
 // rate, and neither are probes of whether the other end lives, which are TCP's.
-// HTTP/2 puts all of that into one stream of bytes, and copies them once more.
+// HTTP/2 puts all of that into one stream of bytes, and works more for each: on
+// loopback, with the largest windows, both ends together took 2.9 to 3.1 s of
+// processor for a GiB by four requests at a time, where HTTP/1.1 took 2.0 to
+// 2.1 s, and was as fast or faster (BenchmarkFetch).
 func newTransport(config *tls.Config, m *meter) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout: dialTimeout,

@@ -91,33 +91,6 @@ func (e *enrolment) carryFrom(ctx context.Context, old *disk.Store, domain chunk
 	return errors.Join(err, unlock())
 }
 
-// idle fails with [store.ErrBusy] when the home has a store that is in use.
-func (e *enrolment) idle(ctx context.Context) (err error) {
-	st, err := disk.Open(filepath.Join(e.dir, storeDir))
-	if errors.Is(err, store.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	_, err = unused(ctx, st)
-	return err
-}
-
-// unused returns the heads of a store, or fails with [store.ErrBusy] when a
-// process writes to it or holds versions of it.
-func unused(ctx context.Context, st *disk.Store) ([]store.Head, error) {
-	stats, err := st.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if stats.Leases > 0 {
-		return nil, fmt.Errorf("the store of this home: %w (end what uses it first: sessions, imports, mounts)", store.ErrBusy)
-	}
-	return st.Heads().List(ctx)
-}
-
 // makeStore makes the new store, afresh: what an earlier try left may be of any
 // age.
 func (e *enrolment) makeStore(domain chunk.Domain, fill func(*disk.Store) error) error {

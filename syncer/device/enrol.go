@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/syncer"
 	"satchel/syncer/client"
@@ -86,28 +85,6 @@ func Enrol(ctx context.Context, dir string, opt EnrolOptions) (_ Config, err err
 	return config, nil
 }
 
-// alone keeps agents, syncs and sessions away.
-func (e *enrolment) alone() (unlock func() error, err error) {
-	var held []func() error
-	release := func() (err error) {
-		for _, unlock := range held {
-			err = errors.Join(err, unlock())
-		}
-		return err
-	}
-	for _, name := range []string{agentLock, syncLock} {
-		unlock, err := tryLock(filepath.Join(e.dir, name))
-		if errors.Is(err, store.ErrBusy) {
-			err = fmt.Errorf("%w (end satchel agent and satchel sync first)", err)
-		}
-		if err != nil {
-			return nil, errors.Join(err, release())
-		}
-		held = append(held, unlock)
-	}
-	return release, nil
-}
-
 // begin finds out how far an earlier enrolment came, or starts a new one.
 func (e *enrolment) begin(ctx context.Context) error {
 	was, err := loadMembership(e.dir)
@@ -150,7 +127,7 @@ func (e *enrolment) resume() (bool, error) {
 	switch err := readJSON(filepath.Join(e.dir, journalFile), journalFormat, &e.journal); {
 	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
 		e.journal = journal{}
-		return false, nil
+		return false, nil //nolint:nilerr // then the enrolment begins anew
 	case err != nil:
 		return false, err
 	}
@@ -231,48 +208,6 @@ func deviceName(name string) string {
 		return "device"
 	}
 	return clean
-}
-
-// quiet takes the locks of all workspaces, and fails with [store.ErrBusy] when
-// one has a session: what a session lies on and is captured against goes by
-// names that change with the domain.
-func (e *enrolment) quiet() (unlock func() error, err error) {
-	set := workspace.Open(e.dir)
-	names, err := set.List()
-	if err != nil {
-		return nil, err
-	}
-	var held []func() error
-	release := func() (err error) {
-		for _, unlock := range held {
-			err = errors.Join(err, unlock())
-		}
-		return err
-	}
-	for _, name := range names {
-		unlock, err := set.Lock(name)
-		if errors.Is(err, store.ErrBusy) {
-			err = fmt.Errorf("%w (satchel stop %s first)", err, name)
-		}
-		if err == nil {
-			held = append(held, unlock)
-			err = captured(set, name)
-		}
-		if err != nil {
-			return nil, errors.Join(err, release())
-		}
-	}
-	return release, nil
-}
-
-// captured reports a workspace with work that is in no layer yet.
-func captured(set *workspace.Set, name string) error {
-	_, session := set.LoadSession(name)
-	_, delta := os.Lstat(set.Delta(name))
-	if errors.Is(session, store.ErrNotExist) && errors.Is(delta, os.ErrNotExist) {
-		return nil
-	}
-	return fmt.Errorf("workspace %s: %w: %w (satchel capture %s first)", name, workspace.ErrUncaptured, store.ErrBusy, name)
 }
 
 // settle makes the home a device, and clears up.

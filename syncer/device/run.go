@@ -66,7 +66,7 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 // ended is the end of an agent: in order, when it was told to end.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it is what came of that
 	}
 	return err
 }

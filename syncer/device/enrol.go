@@ -127,12 +127,13 @@ func (e *enrolment) resume() (bool, error) {
 	switch err := readJSON(filepath.Join(e.dir, journalFile), journalFormat, &e.journal); {
 	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
 		e.journal = journal{}
-		return false, nil //nolint:nilerr // then the enrolment begins anew
+		return false, nil
 	case err != nil:
 		return false, err
 	}
 	j := &e.journal
-	if j.Answer == nil || j.Token != identity.HashSecret(e.opt.Token) || identity.CheckFingerprint(j.Authority, e.opt.Fingerprint) != nil {
+	sameServer := identity.CheckFingerprint(j.Authority, e.opt.Fingerprint) == nil
+	if j.Answer == nil || j.Token != identity.HashSecret(e.opt.Token) || !sameServer {
 		return false, nil
 	}
 	key, err := identity.ParseKey(j.Key)

@@ -164,7 +164,7 @@ step "14. Do all three agree?"
 at_desk; show satchel sync
 at_laptop; show satchel sync
 show satchel status
-heads() { "${on[@]}" satchel layer ls --json | grep -E '"(layer|kind|version)":' | paste - - - | grep -v '"local"' | sort; }
+heads() { "${on[@]}" satchel layer ls --json | grep -E '"(layer|kind|version)":' | paste - - - | grep -vE '"local"|"0{64}"' | sort; } # local layers, and empty ones, are each device's own
 here=$(heads); at_desk; there=$(heads)
 if [[ -n $here && $here == "$there" ]]; then ok "both machines have the same versions"; else bad "the machines have different versions: $here / $there"; fi
 check "both versions are in the history" bash -c '(( $(satchel layer log ana/data --json | grep -c "\"device\": \"desk\"") > 0 && $(satchel layer log ana/data --json | grep -c "\"device\": \"laptop\"") > 0 ))'

@@ -10,6 +10,7 @@ import (
 
 	"satchel/layers"
 	"satchel/store"
+	"satchel/store/durable"
 )
 
 // The format of records and its version.
@@ -64,7 +65,7 @@ type Session struct {
 func (s *Session) Alive() bool { return s.Process.Alive() }
 
 type sessionOnDisk struct {
-	header
+	durable.Header
 	Session
 }
 
@@ -77,7 +78,7 @@ func (s *Set) SaveSession(name string, rec Session) error {
 	if !rec.State.valid() {
 		return fmt.Errorf("session of workspace %s: unknown state %q", name, rec.State)
 	}
-	err := writeJSON(s.sessionPath(name), sessionOnDisk{header{sessionFormat, sessionVersion}, rec})
+	err := durable.WriteJSON(s.sessionPath(name), sessionOnDisk{durable.Header{Format: sessionFormat, Version: sessionVersion}, rec})
 	if err != nil {
 		return fmt.Errorf("session of workspace %s: %w", name, err)
 	}
@@ -91,7 +92,7 @@ func (s *Set) LoadSession(name string) (Session, error) {
 		return Session{}, err
 	}
 	var rec sessionOnDisk
-	err := readJSON(s.sessionPath(name), sessionFormat, sessionVersion, &rec)
+	err := durable.ReadJSON(s.sessionPath(name), durable.Header{Format: sessionFormat, Version: sessionVersion}, &rec)
 	if err == nil && !rec.State.valid() {
 		err = fmt.Errorf("unknown state %q: %w", rec.State, store.ErrCorrupt)
 	}
@@ -112,7 +113,7 @@ func (s *Set) ClearSession(name string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(s.Dir(name))
+		err = durable.SyncDir(s.Dir(name))
 	}
 	if err != nil {
 		return fmt.Errorf("session of workspace %s: %w", name, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"satchel/store"
+	"satchel/store/durable"
 )
 
 // ErrUncaptured reports a workspace with work that is in no layer yet.
@@ -55,7 +56,7 @@ func (s *Set) Delta(name string) string { return filepath.Join(s.dir, name, delt
 
 // onDisk is a definition as it is written.
 type onDisk struct {
-	header
+	durable.Header
 	Definition
 }
 
@@ -89,7 +90,7 @@ func (s *Set) Create(d Definition) error {
 		if err := os.Rename(tmp, s.Dir(d.Name)); err != nil {
 			return err
 		}
-		return syncDir(s.dir)
+		return durable.SyncDir(s.dir)
 	})
 	if err != nil {
 		return fmt.Errorf("create workspace %s: %w", d.Name, err)
@@ -120,7 +121,7 @@ func (s *Set) Load(name string) (Definition, error) {
 // load reads a definition in the directory of a workspace, of whatever name.
 func (s *Set) load(name, file string) (Definition, error) {
 	var d onDisk
-	if err := readJSON(filepath.Join(s.Dir(name), file), definitionFormat, definitionVersion, &d); err != nil {
+	if err := durable.ReadJSON(filepath.Join(s.Dir(name), file), durable.Header{Format: definitionFormat, Version: definitionVersion}, &d); err != nil {
 		return Definition{}, err
 	}
 	if err := d.Check(); err != nil {
@@ -131,7 +132,7 @@ func (s *Set) load(name, file string) (Definition, error) {
 
 // writeDefinition replaces the definition at path, durably.
 func writeDefinition(path string, d Definition) error {
-	return writeJSON(path, onDisk{header{definitionFormat, definitionVersion}, d})
+	return durable.WriteJSON(path, onDisk{durable.Header{Format: definitionFormat, Version: definitionVersion}, d})
 }
 
 // List returns the names of all workspaces, in order.
@@ -220,7 +221,7 @@ func (s *Set) rename(old, name string) error {
 	if err := os.Rename(s.Dir(old), s.Dir(name)); err != nil {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return err
 	}
 	return s.settle(name)
@@ -235,7 +236,7 @@ func (s *Set) settle(name string) error {
 	if err := os.Rename(filepath.Join(s.Dir(name), renamedFile), filepath.Join(s.Dir(name), definitionFile)); err != nil {
 		return err
 	}
-	return syncDir(s.Dir(name))
+	return durable.SyncDir(s.Dir(name))
 }
 
 // Remove removes a workspace, but not its layers. It fails with
@@ -280,7 +281,7 @@ func (s *Set) remove(name string, check func() error) (err error) {
 		if err := os.Rename(s.Dir(name), gone); err != nil {
 			return err
 		}
-		return syncDir(s.dir)
+		return durable.SyncDir(s.dir)
 	})
 	if err != nil {
 		return fmt.Errorf("remove workspace %s: %w", name, err)

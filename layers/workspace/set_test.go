@@ -15,6 +15,7 @@ import (
 
 	"satchel/layers"
 	"satchel/store"
+	"satchel/store/durable"
 )
 
 func must(t *testing.T, err error) {
@@ -401,13 +402,13 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var d onDisk
-		if err := decode(b, definitionFormat, definitionVersion, &d); err == nil {
+		if err := durable.DecodeJSON(b, durable.Header{Format: definitionFormat, Version: definitionVersion}, &d); err == nil {
 			_ = d.Check()
 		} else if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer) {
 			t.Errorf("error of no kind: %v", err)
 		}
 		var s sessionOnDisk
-		if err := decode(b, sessionFormat, sessionVersion, &s); err == nil && fmt.Sprint(s) == "" {
+		if err := durable.DecodeJSON(b, durable.Header{Format: sessionFormat, Version: sessionVersion}, &s); err == nil && fmt.Sprint(s) == "" {
 			t.Error("an empty session")
 		}
 	})

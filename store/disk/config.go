@@ -9,7 +9,7 @@ import (
 
 	"satchel/store"
 	"satchel/store/chunk"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 // version is the version of the directory's layout that this build writes and

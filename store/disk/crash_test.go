@@ -10,7 +10,7 @@ import (
 
 	"satchel/store"
 	"satchel/store/chunk"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 var errPower = errors.New("power failed")

@@ -35,9 +35,9 @@ import (
 
 	"satchel/store"
 	"satchel/store/chunk"
+	"satchel/store/durable"
 	"satchel/store/heads"
 	"satchel/store/index"
-	"satchel/store/internal/durable"
 )
 
 // A Store is a store in a directory. Its methods may be called from several

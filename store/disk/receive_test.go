@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"satchel/store"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 // A pull is what a device does to get a version, in the toy model: the whole of

@@ -29,8 +29,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"satchel/store"
+	"satchel/store/durable"
 	"satchel/store/internal/bolt"
-	"satchel/store/internal/durable"
 )
 
 // Version is the version of the format that this build writes and reads.

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"satchel/store"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 func newHeads(t testing.TB) *Heads {

@@ -25,8 +25,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"satchel/store"
+	"satchel/store/durable"
 	"satchel/store/internal/bolt"
-	"satchel/store/internal/durable"
 	"satchel/store/pack"
 )
 

@@ -15,6 +15,7 @@ import (
 	"satchel/store"
 	"satchel/store/chunk"
 	"satchel/store/disk"
+	"satchel/store/durable"
 )
 
 // carry brings the home's store into the server's domain. The new store is
@@ -127,7 +128,7 @@ func (e *enrolment) place() error {
 	if err != nil {
 		return fmt.Errorf("put the store in place: %w", err)
 	}
-	if err := syncDir(e.dir); err != nil {
+	if err := durable.SyncDir(e.dir); err != nil {
 		return err
 	}
 	return e.step("placed store")

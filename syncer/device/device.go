@@ -37,6 +37,7 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/disk"
+	"satchel/store/durable"
 	"satchel/syncer/client"
 	"satchel/syncer/exchange"
 	"satchel/syncer/identity"
@@ -68,7 +69,7 @@ type Config struct {
 
 // membership is the file with a home's [Config] and certificates.
 type membership struct {
-	header
+	durable.Header
 	Config
 	Authority   []byte `json:"authority"`   // the server's certificate authority, DER
 	Certificate []byte `json:"certificate"` // this device's, DER
@@ -84,7 +85,7 @@ func Load(dir string) (Config, error) {
 
 func loadMembership(dir string) (membership, error) {
 	var m membership
-	err := readJSON(filepath.Join(dir, configFile), membershipFormat, &m)
+	err := durable.ReadJSON(filepath.Join(dir, configFile), durable.Header{Format: membershipFormat, Version: formatVersion}, &m)
 	if errors.Is(err, store.ErrNotExist) {
 		return membership{}, ErrNotEnrolled
 	}
@@ -220,7 +221,7 @@ func (d *Device) renew(ctx context.Context) error {
 	if _, err := identity.ClientTLS(m.Authority, d.key, m.Certificate); err != nil {
 		return fmt.Errorf("renew the certificate: %w", err)
 	}
-	if err := writeJSON(d.path(configFile), m); err != nil {
+	if err := durable.WriteJSON(d.path(configFile), m); err != nil {
 		return err
 	}
 	return d.use(m)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"satchel/store"
+	"satchel/store/durable"
 	"satchel/syncer"
 	"satchel/syncer/client"
 	"satchel/syncer/identity"
@@ -33,7 +34,7 @@ type EnrolOptions struct {
 // A journal is what an enrolment that is cut off must not lose: the key, since
 // the server knows it, and the answer, since the token is used up.
 type journal struct {
-	header
+	durable.Header
 	URL       string           `json:"url"`
 	Token     [32]byte         `json:"token"` // its hash
 	Authority []byte           `json:"authority"`
@@ -117,14 +118,14 @@ func (e *enrolment) begin(ctx context.Context) error {
 		return err
 	}
 	e.journal = journal{
-		header{journalFormat, formatVersion}, e.opt.URL, identity.HashSecret(e.opt.Token), authority, pem, nil,
+		durable.Header{Format: journalFormat, Version: formatVersion}, e.opt.URL, identity.HashSecret(e.opt.Token), authority, pem, nil,
 	}
 	return e.write("key journal", journalFile, e.journal)
 }
 
 // resume reports whether the journal has the server's answer to this token.
 func (e *enrolment) resume() (bool, error) {
-	switch err := readJSON(filepath.Join(e.dir, journalFile), journalFormat, &e.journal); {
+	switch err := durable.ReadJSON(filepath.Join(e.dir, journalFile), durable.Header{Format: journalFormat, Version: formatVersion}, &e.journal); {
 	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
 		e.journal = journal{}
 		return false, nil
@@ -215,7 +216,7 @@ func deviceName(name string) string {
 func (e *enrolment) settle() (Config, error) {
 	answer := e.journal.Answer
 	m := membership{
-		header: header{membershipFormat, formatVersion},
+		Header: durable.Header{Format: membershipFormat, Version: formatVersion},
 		Config: Config{
 			URL: e.opt.URL, Server: answer.Server, Device: answer.Device, User: answer.User, Enrolled: time.Now().UTC(),
 		},
@@ -231,7 +232,7 @@ func (e *enrolment) settle() (Config, error) {
 		if err := e.step("key"); err != nil {
 			return Config{}, err
 		}
-		if err := writeFile(filepath.Join(e.dir, keyFile), e.journal.Key); err != nil {
+		if err := durable.WriteFile(filepath.Join(e.dir, keyFile), e.journal.Key); err != nil {
 			return Config{}, err
 		}
 	}
@@ -259,14 +260,14 @@ func remove(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 func (e *enrolment) write(step, name string, v any) error {
 	if err := e.step(step); err != nil {
 		return err
 	}
-	return writeJSON(filepath.Join(e.dir, name), v)
+	return durable.WriteJSON(filepath.Join(e.dir, name), v)
 }
 
 func (e *enrolment) step(name string) error {

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"satchel/store"
+	"satchel/store/durable"
 	"satchel/syncer"
 )
 
 // A memo is what was last heard from the server, and how things stood after the
 // last sync. It can be found out again.
 type memo struct {
-	header
+	durable.Header
 	State  syncer.State `json:"state"`
 	Heard  time.Time    `json:"heard"`  // when the server last answered
 	Synced time.Time    `json:"synced"` // when all was in sync; zero: never
@@ -27,10 +28,10 @@ const memoFormat = "satchel sync"
 // is as good as none.
 func (d *Device) loadMemo() *memo {
 	m := &memo{}
-	if err := readJSON(d.path(memoFile), memoFormat, m); err != nil || m.State.Server != d.membership().Server {
+	if err := durable.ReadJSON(d.path(memoFile), durable.Header{Format: memoFormat, Version: formatVersion}, m); err != nil || m.State.Server != d.membership().Server {
 		m = &memo{}
 	}
-	m.header = header{memoFormat, formatVersion}
+	m.Header = durable.Header{Format: memoFormat, Version: formatVersion}
 	if m.Bases == nil {
 		m.Bases = map[store.LayerID]store.ID{}
 	}
@@ -50,5 +51,5 @@ func (p *pass) saveMemo() error {
 		known[l.ID] = true
 	}
 	maps.DeleteFunc(p.memo.Bases, func(id store.LayerID, _ store.ID) bool { return !known[id] })
-	return writeJSON(p.path(memoFile), p.memo)
+	return durable.WriteJSON(p.path(memoFile), p.memo)
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"satchel/store/durable"
 )
 
 // The files of an authority.
@@ -65,11 +67,11 @@ func createAuthority(dir, server string) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := writeFile(filepath.Join(dir, keyFile), secret, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, keyFile), secret); err != nil {
 		return nil, err
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})
-	if err := writeFile(name, public, 0o644); err != nil {
+	if err := durable.WriteFile(name, public); err != nil {
 		return nil, err
 	}
 	return newAuthority(der, key)

@@ -11,6 +11,7 @@ import (
 
 	"satchel/store"
 	"satchel/store/disk"
+	"satchel/store/durable"
 	"satchel/syncer/identity"
 	"satchel/syncer/registry"
 )
@@ -64,7 +65,7 @@ func initialise(dir string) (Made, error) {
 	if err != nil {
 		return Made{}, err
 	}
-	return made, errors.Join(reg.Close(), syncDir(filepath.Dir(dir)))
+	return made, errors.Join(reg.Close(), durable.SyncDir(filepath.Dir(dir)))
 }
 
 // prepare makes the directory, or takes out of it what an Init that was cut off
@@ -97,13 +98,4 @@ func prepare(dir string) error {
 		}
 	}
 	return os.Chmod(dir, 0o700)
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -29,7 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"satchel/store"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 // Patience is how long an operation waits for other processes before it fails

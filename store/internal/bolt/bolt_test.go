@@ -12,7 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"satchel/store"
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 var (

@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
-	"satchel/store/internal/durable"
+	"satchel/store/durable"
 )
 
 // waiting waits until n updates are in the queue.

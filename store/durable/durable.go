@@ -56,7 +56,7 @@ func (f FS) Rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return f.syncDir(filepath.Dir(to))
+	return f.SyncDir(filepath.Dir(to))
 }
 
 // Mkdir makes a directory, and those above it, for the owner alone. A directory
@@ -78,7 +78,7 @@ func (f FS) Mkdir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return f.syncDir(parent)
+	return f.SyncDir(parent)
 }
 
 // Remove removes a file. A file that is not there is no error. Only its
@@ -121,7 +121,14 @@ func (f FS) WriteFile(name string, data []byte) (err error) {
 	return f.Rename(tmp.Name(), name)
 }
 
-func (f FS) syncDir(dir string) error {
+// WriteFile replaces the named file with data, readable by its owner alone.
+func WriteFile(name string, data []byte) error { return FS{}.WriteFile(name, data) }
+
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error { return FS{}.SyncDir(dir) }
+
+// SyncDir makes the names in a directory durable.
+func (f FS) SyncDir(dir string) error {
 	return f.Do("syncdir", dir, func() error {
 		d, err := os.Open(dir)
 		if err != nil {

@@ -41,7 +41,7 @@ func WriteJSON(name string, v any) error {
 func ReadJSON(name string, want Header, v any) error {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", name, store.ErrNotExist)
+		return store.ErrNotExist // the caller knows what of
 	}
 	if err != nil {
 		return err

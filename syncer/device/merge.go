@@ -1,7 +1,6 @@
 package device
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"satchel/layers"
-	"satchel/layers/ingest"
 	"satchel/layers/manifest"
 	"satchel/layers/merge/trees"
 	"satchel/layers/repo"
@@ -88,32 +86,25 @@ func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 
 // mergeTrees merges the two heads three ways.
 func (m *meeting) mergeTrees(ctx context.Context) (layers.Kind, trees.Output, error) {
-	in := trees.Input{Get: m.opt.Store, Put: m.putFile}
 	if err := m.fetchBase(ctx); err != nil {
 		return "", trees.Output{}, err
 	}
-	var kind layers.Kind
-	for _, side := range []struct {
-		version store.ID
-		to      *trees.Side
-	}{{m.base, &in.Ancestor}, {m.remote, &in.Theirs}, {m.local, &in.Ours}} {
-		if side.version.IsZero() {
-			continue
-		}
-		v, err := manifest.ReadVersion(ctx, m.opt.Store, side.version)
-		if err != nil {
+	var sides [3]trees.Side
+	for i, version := range []store.ID{m.base, m.local, m.remote} {
+		var err error
+		if sides[i], err = m.opt.Repo.Side(ctx, version); err != nil {
 			return "", trees.Output{}, err
 		}
-		if *side.to, err = readSide(ctx, m.opt.Store, &v); err != nil {
-			return "", trees.Output{}, fmt.Errorf("version %s: %w", side.version.Short(), err)
-		}
-		kind = v.Kind
 	}
-	out, err := trees.Merge(ctx, in)
+	mine, err := manifest.ReadVersion(ctx, m.opt.Store, m.local)
+	if err != nil {
+		return "", trees.Output{}, err
+	}
+	out, err := m.opt.Repo.Merge(ctx, m.w, sides[0], sides[1], sides[2])
 	if err != nil {
 		return "", out, fmt.Errorf("merge %s with %s: %w", m.local.Short(), m.remote.Short(), err)
 	}
-	return kind, out, nil
+	return mine.Kind, out, nil
 }
 
 // fetchBase brings the contents of the base, if they are not here.
@@ -126,25 +117,6 @@ func (m *meeting) fetchBase(ctx context.Context) error {
 		return nil
 	}
 	return m.complete(ctx, m.base)
-}
-
-func readSide(ctx context.Context, g store.Getter, v *layers.Version) (side trees.Side, err error) {
-	side.Device, side.Time = v.Device, v.Time
-	if side.Tree, err = manifest.ReadTree(ctx, g, v.Tree); err != nil {
-		return side, err
-	}
-	side.Base, err = manifest.ReadTree(ctx, g, v.Base)
-	return side, err
-}
-
-// putFile stores the contents of a merged file.
-func (m *meeting) putFile(ctx context.Context, e *layers.Entry, data []byte) error {
-	files := ingest.New(ctx, m.w, m.opt.Store.Domain())
-	err := files.AddStream(e, bytes.NewReader(data))
-	if waitErr := files.Wait(); err == nil {
-		err = waitErr
-	}
-	return err
 }
 
 // mergeMessage says whose work is merged.

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 
 	"satchel/layers"
 	"satchel/layers/decompose"
-	"satchel/layers/ingest"
-	"satchel/layers/manifest"
 	"satchel/layers/merge/trees"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
@@ -99,7 +96,7 @@ func (h *Host) land(ctx context.Context, w store.Writer, l landing, message stri
 	if l.head.Version == l.last {
 		return c, own, nil, nil
 	}
-	ancestor, err := h.side(ctx, l.pin, l.last)
+	ancestor, err := h.Repo.Side(ctx, l.last)
 	if err != nil || same(ancestor, c.Tree, c.Base) {
 		return nil, own, nil, err
 	}
@@ -113,25 +110,17 @@ func (h *Host) land(ctx context.Context, w store.Writer, l landing, message stri
 	}
 	own = beside.Versions[0]
 	// The session's work is the newest there is: it keeps its names.
-	ours, err1 := h.side(ctx, l.pin, own)
-	theirs, err2 := h.side(ctx, l.pin, l.head.Version)
+	ours, err1 := h.Repo.Side(ctx, own)
+	theirs, err2 := h.Repo.Side(ctx, l.head.Version)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, own, nil, err
 	}
-	merged, err := trees.Merge(ctx, trees.Input{Ancestor: ancestor, Ours: ours, Theirs: theirs, Get: h.Store, Put: h.putter(w)})
+	merged, err := h.Repo.Merge(ctx, w, ancestor, ours, theirs)
 	if err != nil || same(theirs, merged.Tree, merged.Base) {
 		return nil, own, nil, err
 	}
 	c.Tree, c.Base, c.Parents = merged.Tree, merged.Base, []store.ID{l.head.Version, own}
 	return c, own, l.tell(merged.Conflicts), nil
-}
-
-// putter returns a function that stores the content of a file.
-func (h *Host) putter(w store.Writer) func(context.Context, *layers.Entry, []byte) error {
-	return func(ctx context.Context, e *layers.Entry, data []byte) error {
-		pl := ingest.New(ctx, w, h.Store.Domain())
-		return errors.Join(pl.AddStream(e, bytes.NewReader(data)), pl.Wait())
-	}
 }
 
 // tell tells people what a merge did.
@@ -145,20 +134,6 @@ func (l landing) tell(conflicts []trees.Conflict) []string {
 		notes = append(notes, note)
 	}
 	return notes
-}
-
-// side reads a version of a layer for a merge. The zero version is empty.
-func (h *Host) side(ctx context.Context, pin workspace.Pin, id store.ID) (trees.Side, error) {
-	if id.IsZero() {
-		return trees.Side{}, nil
-	}
-	pin.Version = id
-	l, err := h.loadLayer(ctx, pin)
-	if err != nil {
-		return trees.Side{}, fmt.Errorf("read layer %s: %w", pin.Name, err)
-	}
-	version, err := manifest.ReadVersion(ctx, h.Store, id)
-	return trees.Side{Tree: l.Tree, Base: l.Base, Device: version.Device, Time: version.Time}, err
 }
 
 // same reports whether a side has that tree and base.

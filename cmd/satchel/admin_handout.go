@@ -31,6 +31,11 @@ out the same again changes nothing.`,
 			if err := req.To.Check(); err != nil {
 				return usageError{err}
 			}
+			for _, path := range argv { // before the server is asked
+				if _, err := os.Lstat(path); err != nil {
+					return err
+				}
+			}
 			login, err := a.adminLogin(c.Context())
 			if err != nil {
 				return err
@@ -109,7 +114,7 @@ func packFile(tw *tar.Writer, path string) error {
 }
 
 func writeHandout(w io.Writer, out *syncer.Handout) {
-	fmt.Fprintf(w, "%q: %d files, %s\n", out.Title, out.Files, size(out.Bytes))
+	fmt.Fprintf(w, "%q: %s, %s\n", out.Title, count(int(out.Files), "file"), size(out.Bytes))
 	table(w, func(w io.Writer) {
 		fmt.Fprintln(w, "USER\tLAYER\tRESULT")
 		for _, l := range out.Layers {

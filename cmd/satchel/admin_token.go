@@ -27,6 +27,9 @@ used up or out of date.`,
   satchel admin token add lab --uses 30 --life 2h`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, argv []string) error {
+			if uses < 1 || life <= 0 {
+				return usageError{fmt.Errorf("--uses %d --life %s: want both above zero", uses, life)}
+			}
 			login, err := a.adminLogin(c.Context())
 			if err != nil {
 				return err
@@ -37,8 +40,8 @@ used up or out of date.`,
 				return err
 			}
 			return a.print(t, func(w io.Writer) {
-				fmt.Fprintf(w, "%s\n", t.Secret)
-				fmt.Fprintf(w, "On the device, until %s: satchel enrol %s --token %s --ca-fingerprint %s\n", when(t.Expires), login.Server, t.Secret, login.Fingerprint)
+				fmt.Fprintf(w, "For %s of %s, until %s:\n", count(t.Uses, "device"), t.User, when(t.Expires))
+				fmt.Fprintf(w, "satchel enrol %s --token %s --ca-fingerprint %s\n", login.Server, t.Secret, login.Fingerprint)
 			})
 		},
 	}
@@ -50,7 +53,7 @@ used up or out of date.`,
 func newAdminTokenLs(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
-		Short:   "List the tokens that are valid",
+		Short:   "List the tokens that are not out of date, used up ones included",
 		Example: `  satchel admin token ls`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -26,7 +26,13 @@ before it. This fetches one of those with all its files.`,
 			if !exact {
 				return usageError{fmt.Errorf("%q: want LAYER@VERSION (satchel layer log %s lists the versions)", argv[0], name)}
 			}
-			return a.withDevice(&limits, func(d *device.Device) error { return d.Fetch(c.Context(), name, digits) })
+			return a.withDevice(&limits, func(d *device.Device) error {
+				if err := d.Fetch(c.Context(), name, digits); err != nil {
+					return err
+				}
+				a.note("%s is here", argv[0])
+				return nil
+			})
 		},
 	}
 	limits.flags(c)

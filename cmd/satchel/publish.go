@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,12 @@ when an administrator grants it to them.`,
 				if err != nil {
 					return err
 				}
-				return a.print(l, func(w io.Writer) { writeReport(w, &device.Report{Layers: []device.LayerReport{l}}) })
+				return a.print(l, func(w io.Writer) {
+					if layerDone(&l) == "" {
+						fmt.Fprintf(w, "%s: the server has this version\n", l.Name)
+					}
+					writeLayerReport(w, &l)
+				})
 			})
 		},
 	}

@@ -39,6 +39,9 @@ func writeStatus(w io.Writer, st *device.Status) {
 	}
 	fmt.Fprintf(w, "%s, a device of %s with %s: %s\n", st.Device, st.User, st.URL, line)
 	fmt.Fprintf(w, "last sync %s; certificate until %s\n", whenEver(st.LastSync), when(st.Expires))
+	if len(st.Workspaces) == 0 {
+		fmt.Fprintln(w, "no workspace is here: satchel sync fetches those that the server has")
+	}
 	for _, ws := range st.Workspaces {
 		ready := "offline-ready"
 		if !ws.Ready {

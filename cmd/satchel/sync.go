@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -79,6 +80,9 @@ func (a *app) withDevice(limits *bandwidth, fn func(*device.Device) error) error
 			LimitUp: up, LimitDown: down, Note: a.note,
 			Progress: func(_ string, p exchange.Progress) { bar.set(p.Done, p.Total) },
 		})
+		if errors.Is(err, device.ErrNotEnrolled) {
+			return fmt.Errorf("%w (first: satchel enrol, with a token from the server's administrator)", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -92,21 +96,33 @@ func writeReport(w io.Writer, r *device.Report) {
 	for _, name := range r.Workspaces {
 		fmt.Fprintf(w, "workspace %s was brought up to date\n", name)
 	}
-	for _, l := range r.Layers {
-		if done := layerDone(&l); done != "" {
-			fmt.Fprintf(w, "%s: %s\n", l.Name, done)
-		}
-		for _, c := range l.Conflicts {
-			fmt.Fprintf(w, "  %s: %s\n", c.Path, c.Reason)
-		}
-		if l.Note != "" {
-			fmt.Fprintf(w, "  %s\n", l.Note)
-		}
+	for i := range r.Layers {
+		writeLayerReport(w, &r.Layers[i])
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintln(w, note)
 	}
-	fmt.Fprintf(w, "%d layers in sync after %.1f s; sent %s, received %s\n", inSync(r), r.Seconds, size(r.Traffic.Up), size(r.Traffic.Down))
+	fmt.Fprintf(w, "%s in sync after %.1f s; sent %s, received %s\n", count(inSync(r), "layer"), r.Seconds, size(r.Traffic.Up), size(r.Traffic.Down))
+}
+
+func writeLayerReport(w io.Writer, l *device.LayerReport) {
+	if done := layerDone(l); done != "" {
+		fmt.Fprintf(w, "%s: %s\n", l.Name, done)
+	}
+	for _, c := range l.Conflicts {
+		fmt.Fprintf(w, "  %s: %s\n", c.Path, c.Reason)
+	}
+	if l.Note != "" {
+		fmt.Fprintf(w, "  %s\n", l.Note)
+	}
+}
+
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // layerDone says what was done with a layer, or nothing.

@@ -8,14 +8,15 @@
 set -euo pipefail
 tree=${1:?usage: sync.sh TREE NEWER-TREE [RUNS]} newer=${2:?usage: sync.sh TREE NEWER-TREE [RUNS]} runs=${3:-3}
 cd "$(dirname "$0")/.."
-PATH=$PWD/bin:$PATH
 work=$(mktemp -d "${TMPDIR:-/tmp}/satchel-sync.XXXXXX")
+mkdir "$work/bin" && cp bin/satchel "$work/bin" # the same one throughout
+PATH=$work/bin:$PATH
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 rsync_port=18730 port=18440
 
 # time_of FILE: "wall cpu memory-in-MiB" of a finished /usr/bin/time.
 time_of() { awk 'END {printf "%s %.2f %d", $1, $2 + $3, $4 / 1024}' "$1"; }
-timed() { local out=$1; shift; /usr/bin/time -o "$out" -f '%e %U %S %M' "$@"; }
+timed=(/usr/bin/time -f '%e %U %S %M' -o) # an array, so that in the background its PID is that of time
 median() { sort -g | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 column() { awk -v c="$2" '{print $c}' "$work/$1.tsv" | median; }
 listening() { for _ in {1..200}; do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return; sleep 0.05; done; return 1; }
@@ -23,7 +24,7 @@ field() { python3 -c 'import json, sys; v = json.load(sys.stdin)
 for k in sys.argv[1].split("."): v = v[k]
 print(v)' "$1"; }
 # ended TIMED-PID: ends the program that a /usr/bin/time runs, and waits for both.
-ended() { pkill -INT -P "$1"; wait "$1" || true; }
+ended() { pkill -TERM -P "$1"; wait "$1" || true; }
 device() { local home=$1; shift; satchel --home "$work/$home" "$@"; }
 
 cat >"$work/rsyncd.conf" <<CONF
@@ -36,7 +37,7 @@ uid = $(id -u)
 gid = $(id -g)
 CONF
 
-start_server() { timed "$1" satchel server run "$work/server" --listen "127.0.0.1:$port" --log-level warn 2>>"$work/server.log" & server=$!; listening $port; }
+start_server() { "${timed[@]}" "$1" satchel server run "$work/server" --listen "127.0.0.1:$port" --log-level warn 2>>"$work/server.log" & server=$!; listening $port; }
 satchel server init "$work/server" --json >"$work/made.json"
 token=$(field admin_token <"$work/made.json") fingerprint=$(field ca_fingerprint <"$work/made.json")
 start_server "$work/ignored"
@@ -51,16 +52,16 @@ device publisher sync >/dev/null
 ended $server
 
 for run in $(seq "$runs"); do
-	timed "$work/daemon" rsync --daemon --no-detach --config="$work/rsyncd.conf" & daemon=$!
+	"${timed[@]}" "$work/daemon" rsync --daemon --no-detach --config="$work/rsyncd.conf" & daemon=$!
 	listening $rsync_port; sync
-	timed "$work/client" rsync -a "rsync://127.0.0.1:$rsync_port/tree/" "$work/copy/"
+	"${timed[@]}" "$work/client" rsync -a "rsync://127.0.0.1:$rsync_port/tree/" "$work/copy/"
 	ended $daemon
 	echo "$(time_of "$work/client") $(time_of "$work/daemon")" >>"$work/rsync.tsv"
 	rm -rf "$work/copy"
 
 	start_server "$work/ignored"; join "device$run"; ended $server
 	start_server "$work/served"; sync
-	timed "$work/synced" satchel --home "$work/device$run" sync --json >"$work/report.json" 2>/dev/null
+	"${timed[@]}" "$work/synced" satchel --home "$work/device$run" sync --json >"$work/report.json" 2>/dev/null
 	ended $server
 	echo "$(time_of "$work/synced") $(time_of "$work/served") $(field traffic.down <"$work/report.json")" >>"$work/satchel.tsv"
 done
@@ -88,13 +89,13 @@ device publisher sync >/dev/null 2>&1
 device device1 sync >/dev/null 2>&1
 layers=$(device device1 sync --json 2>/dev/null | field layers | tr '{' '\n' | grep -c "'layer'")
 for run in $(seq 5); do
-	timed "$work/noop" satchel --home "$work/device1" sync --json >"$work/noop.json" 2>/dev/null
+	"${timed[@]}" "$work/noop" satchel --home "$work/device1" sync --json >"$work/noop.json" 2>/dev/null
 	echo "$(time_of "$work/noop") $(field seconds <"$work/noop.json") $(field traffic.up <"$work/noop.json") $(field traffic.down <"$work/noop.json")" >>"$work/noop.tsv"
 	head -c 1024 /dev/urandom >"$work/data/home/lab/dir7/file7"
 	device publisher layer import --kind data w/data "$work/data" >/dev/null
-	timed "$work/edit" satchel --home "$work/publisher" sync --json >"$work/edit.json" 2>/dev/null
+	"${timed[@]}" "$work/edit" satchel --home "$work/publisher" sync --json >"$work/edit.json" 2>/dev/null
 	echo "$(time_of "$work/edit") $(field seconds <"$work/edit.json") $(field traffic.up <"$work/edit.json") $(field traffic.down <"$work/edit.json")" >>"$work/push.tsv"
-	timed "$work/edit" satchel --home "$work/device1" sync --json >"$work/edit.json" 2>/dev/null
+	"${timed[@]}" "$work/edit" satchel --home "$work/device1" sync --json >"$work/edit.json" 2>/dev/null
 	echo "$(time_of "$work/edit") $(field seconds <"$work/edit.json") $(field traffic.up <"$work/edit.json") $(field traffic.down <"$work/edit.json")" >>"$work/pull.tsv"
 done
 ended $server

@@ -211,7 +211,8 @@ func (h *Heads) CompareAndSwap(ctx context.Context, moves ...store.Move) error {
 	})
 }
 
-// Remove forgets a layer and its history, if its head is still version.
+// Remove forgets a layer and its history, if its head is still version. What is
+// marked as partial stays so: another layer's history, or a lease, may hold it.
 func (h *Heads) Remove(ctx context.Context, layer store.LayerID, version store.ID) error {
 	return h.file.Update(ctx, func(tx *bbolt.Tx) error {
 		head, err := getHead(tx, layer)
@@ -224,10 +225,7 @@ func (h *Heads) Remove(ctx context.Context, layer store.LayerID, version store.I
 		if err := tx.Bucket(namesBucket).Delete([]byte(head.Name)); err != nil {
 			return err
 		}
-		if err := tx.Bucket(headsBucket).Delete(layer[:]); err != nil {
-			return err
-		}
-		return dropPartial(tx, layer)
+		return tx.Bucket(headsBucket).Delete(layer[:])
 	})
 }
 

@@ -1,10 +1,8 @@
 package heads
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -73,30 +71,6 @@ func notePartial(tx *bbolt.Tx, moves []store.Move) error {
 	}
 	for _, m := range moves {
 		if err := marks.Delete(m.To[:]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropPartial forgets what was noted of a layer's versions.
-func dropPartial(tx *bbolt.Tx, layer store.LayerID) error {
-	marks := tx.Bucket(partialBucket)
-	if marks == nil {
-		return nil
-	}
-	var dropped [][]byte
-	err := marks.ForEach(func(version, of []byte) error {
-		if bytes.Equal(of, layer[:]) {
-			dropped = append(dropped, slices.Clone(version))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, version := range dropped {
-		if err := marks.Delete(version); err != nil {
 			return err
 		}
 	}

@@ -122,8 +122,8 @@ func TestPartial(t *testing.T) {
 		{"mark again", func() error {
 			return h.CompareAndSwap(ctx, store.Move{Layer: a.Layer, From: store.ID{2}, To: store.ID{10}, Partial: []store.ID{{1}}})
 		}, true, []byte{1, 8}},
-		{"remove a layer", func() error { return h.Remove(ctx, b.Layer, store.ID{9}) }, true, []byte{1}},
-		{"a layer that is not there", func() error { return h.Remove(ctx, b.Layer, store.ID{9}) }, false, []byte{1}},
+		{"remove a layer", func() error { return h.Remove(ctx, b.Layer, store.ID{9}) }, true, []byte{1, 8}},
+		{"a layer that is not there", func() error { return h.Remove(ctx, b.Layer, store.ID{9}) }, false, []byte{1, 8}},
 	}
 	for _, s := range steps {
 		if err := s.do(); (err == nil) != s.ok {

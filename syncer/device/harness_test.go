@@ -408,8 +408,10 @@ func (h *home) head(name string) store.Head {
 func (h *home) history(name string) map[store.ID]bool {
 	h.t.Helper()
 	seen := map[store.ID]bool{}
-	_, err := history(h.t.Context(), h.st, h.head(name).Version, seen)
-	must(h.t, err)
+	for e, err := range h.repo.Log(h.t.Context(), h.head(name)) {
+		must(h.t, err)
+		seen[e.ID] = true
+	}
 	return seen
 }
 

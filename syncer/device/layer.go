@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"satchel/layers/repo"
@@ -41,7 +42,9 @@ type task struct {
 }
 
 // run syncs the layer, and starts over when a head moves meanwhile: the
-// server's, by another device, or the local one, by a capture.
+// server's, by another device, or the local one, by a capture. The server's may
+// also have moved on from what this device pushed, if the answer to that was
+// lost.
 func (t *task) run(ctx context.Context) error {
 	for try := 1; ; try++ {
 		remote, ok := t.find(t.head.Layer)
@@ -49,7 +52,8 @@ func (t *task) run(ctx context.Context) error {
 			return fmt.Errorf("the server no longer has it: %w", syncer.ErrForbidden)
 		}
 		err := t.once(ctx, remote)
-		if !errors.Is(err, store.ErrMoved) || try == maxTries {
+		moved := errors.Is(err, store.ErrMoved) || errors.Is(err, syncer.ErrReplayed)
+		if !moved || try == maxTries {
 			return err
 		}
 		if err := pause(ctx); err != nil {
@@ -94,11 +98,16 @@ func (t *task) found(r syncer.Relation) {
 	}
 }
 
-// agree notes the head that both sides have.
+// agree notes the head that both sides have now.
 func (t *task) agree(version store.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.memo.Bases[t.head.Layer] = version
+	for i := range t.state.Layers {
+		if t.state.Layers[i].ID == t.head.Layer {
+			t.state.Layers[i].Version = version
+		}
+	}
 }
 
 // agreed returns the head that both sides had after an earlier sync.
@@ -134,6 +143,7 @@ type meeting struct {
 	local, remote store.ID
 	base          store.ID
 	relation      syncer.Relation
+	theirs        []store.ID // what the remote history holds beyond the local one, newest first
 }
 
 // compare finds the base, for which it fetches the records of the server's
@@ -148,14 +158,12 @@ func (m *meeting) compare(ctx context.Context) error {
 	case known:
 		m.base = m.remote
 	case !m.remote.IsZero():
-		var have []store.ID
-		for _, id := range []store.ID{m.local, m.agreed()} {
-			if !id.IsZero() {
-				have = append(have, id)
-			}
+		have, err := m.have(ctx)
+		if err != nil {
+			return err
 		}
 		opt, end := m.exchange()
-		_, err := exchange.History(ctx, st, m.w, m.server(), m.head.Layer, m.remote, have, opt)
+		m.theirs, err = exchange.History(ctx, st, m.w, m.server(), m.head.Layer, m.remote, have, opt)
 		end()
 		if err == nil {
 			err = m.w.Flush(ctx)
@@ -169,6 +177,21 @@ func (m *meeting) compare(ctx context.Context) error {
 	}
 	m.relation = syncer.Reconcile(m.base, m.local, m.remote)
 	return nil
+}
+
+// have returns versions from which on the server need not send history: the
+// local head, and one of its history that the server knows for certain. What
+// both sides had once may be gone here, with a layer that was removed.
+func (m *meeting) have(ctx context.Context) ([]store.ID, error) {
+	if m.local.IsZero() {
+		return nil, nil
+	}
+	agreed := m.agreed()
+	known, err := descends(ctx, m.opt.Store, m.local, agreed)
+	if err != nil || !known || agreed.IsZero() || agreed == m.local {
+		return []store.ID{m.local}, err
+	}
+	return []store.ID{m.local, agreed}, nil
 }
 
 // descends reports whether from is in the history of version. What is not here
@@ -216,11 +239,7 @@ func (m *meeting) pull(ctx context.Context) error {
 	if err := m.fetch(ctx, m.remote); err != nil {
 		return err
 	}
-	move, err := m.moveTo(ctx, m.remote)
-	if err != nil {
-		return err
-	}
-	if err := m.opt.Store.Heads().CompareAndSwap(ctx, move); err != nil {
+	if err := m.opt.Store.Heads().CompareAndSwap(ctx, m.moveTo(m.remote)); err != nil {
 		return err
 	}
 	m.report.Pulled = m.remote
@@ -241,23 +260,16 @@ func (m *meeting) fetch(ctx context.Context, version store.ID) error {
 
 // moveTo returns the move of the local head to a version that descends from the
 // server's, or is it.
-func (m *meeting) moveTo(ctx context.Context, to store.ID) (store.Move, error) {
-	move := store.Move{Layer: m.head.Layer, From: m.local, To: to}
-	theirs, err := beyond(ctx, m.opt.Store, m.remote, m.local)
-	if err != nil {
-		return move, err
+func (m *meeting) moveTo(to store.ID) store.Move {
+	return store.Move{
+		Layer: m.head.Layer, From: m.local, To: to,
+		Partial: slices.DeleteFunc(slices.Clone(m.theirs), func(id store.ID) bool { return id == m.remote }), // whose contents were fetched
 	}
-	for _, v := range theirs {
-		if v.id != m.remote { // of which alone the contents were fetched
-			move.Partial = append(move.Partial, v.id)
-		}
-	}
-	return move, nil
 }
 
 // push sends the local version to, which the local head is at.
 func (m *meeting) push(ctx context.Context, to store.ID) error {
-	if err := m.whole(ctx, to); err != nil {
+	if err := m.whole(ctx); err != nil {
 		return err
 	}
 	opt, end := m.exchange()
@@ -270,33 +282,17 @@ func (m *meeting) push(ctx context.Context, to store.ID) error {
 	return nil
 }
 
-// whole sees to it that all that a push needs is here. Versions of which the
-// device has the record alone came from the server; that has to be sent them
-// only when it was set back to before them.
-func (m *meeting) whole(ctx context.Context, to store.ID) error {
+// whole sees to it that the server's version, which a push goes on from, is
+// whole here. It is not when the server was set back to an older one.
+func (m *meeting) whole(ctx context.Context) error {
 	partial, err := m.opt.Store.Heads().Partial(ctx)
 	if err != nil {
 		return err
 	}
-	if _, ok := partial[m.remote]; ok {
-		if err := m.complete(ctx, m.remote); err != nil {
-			return err
-		}
-	}
-	if len(partial) == 0 {
+	if _, ok := partial[m.remote]; !ok {
 		return nil
 	}
-	ours, err := beyond(ctx, m.opt.Store, to, m.remote)
-	if err != nil {
-		return err
-	}
-	for _, v := range ours {
-		if _, ok := partial[v.id]; ok {
-			return fmt.Errorf("the server has lost version %s, of which this device has the record alone: sync the device %s first: %w",
-				v.id.Short(), v.Device, repo.ErrPartial)
-		}
-	}
-	return nil
+	return m.complete(ctx, m.remote)
 }
 
 // complete fetches the contents of a version that was partial.

@@ -15,50 +15,10 @@ import (
 	"satchel/syncer"
 )
 
-// record is a version and its ID.
-type record struct {
-	id store.ID
-	layers.Version
-}
-
-// beyond returns the versions in the history of version that are not in that of
-// other, each of which counts to its own. Only records are read.
-func beyond(ctx context.Context, g store.Getter, version, other store.ID) ([]record, error) {
-	seen := map[store.ID]bool{}
-	if _, err := history(ctx, g, other, seen); err != nil {
-		return nil, err
-	}
-	return history(ctx, g, version, seen)
-}
-
-// history returns the versions in the history of version that were not seen
-// yet, and adds them to seen.
-func history(ctx context.Context, g store.Getter, version store.ID, seen map[store.ID]bool) (found []record, err error) {
-	for next := []store.ID{version}; len(next) > 0; {
-		id := next[len(next)-1]
-		next = next[:len(next)-1]
-		if id.IsZero() || seen[id] {
-			continue
-		}
-		seen[id] = true
-		v, err := manifest.ReadVersion(ctx, g, id)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, record{id, v})
-		next = append(next, v.Parents...)
-	}
-	return found, nil
-}
-
 // merge joins both lines in a version of which both heads are parents, and
 // moves the local head to it.
 func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 	if err := m.fetch(ctx, m.remote); err != nil {
-		return store.ID{}, err
-	}
-	move, err := m.moveTo(ctx, m.remote)
-	if err != nil {
 		return store.ID{}, err
 	}
 	kind, out, err := m.mergeTrees(ctx)
@@ -76,12 +36,12 @@ func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 	if err != nil {
 		return store.ID{}, err
 	}
-	move.To = staged.Versions[0]
-	if err := m.opt.Store.Heads().CompareAndSwap(ctx, move); err != nil {
+	merged := staged.Versions[0]
+	if err := m.opt.Store.Heads().CompareAndSwap(ctx, m.moveTo(merged)); err != nil {
 		return store.ID{}, err
 	}
-	m.report.Merged, m.report.Conflicts = move.To, out.Conflicts
-	return move.To, nil
+	m.report.Merged, m.report.Conflicts = merged, out.Conflicts
+	return merged, nil
 }
 
 // mergeTrees merges the two heads three ways.
@@ -121,16 +81,16 @@ func (m *meeting) fetchBase(ctx context.Context) error {
 
 // mergeMessage says whose work is merged.
 func (m *meeting) mergeMessage(ctx context.Context) (string, error) {
-	theirs, err := beyond(ctx, m.opt.Store, m.remote, m.local)
-	if err != nil {
-		return "", err
-	}
 	var devices []string
-	for _, v := range theirs {
-		devices = append(devices, v.Device)
+	for _, id := range m.theirs {
+		v, err := manifest.ReadVersion(ctx, m.opt.Store, id)
+		if err != nil {
+			return "", err
+		}
+		if i, found := slices.BinarySearch(devices, v.Device); !found {
+			devices = slices.Insert(devices, i, v.Device)
+		}
 	}
-	slices.Sort(devices)
-	devices = slices.Compact(devices)
 	const most = 5
 	if len(devices) > most {
 		devices = append(devices[:most], "others")
@@ -152,10 +112,6 @@ func (m *meeting) yield(ctx context.Context) error {
 	if err := m.bring(ctx); err != nil {
 		return err
 	}
-	move, err := m.moveTo(ctx, m.remote)
-	if err != nil {
-		return err
-	}
 	mine, err := m.emptyLayer(ctx, m.head.Name+"+mine")
 	if err != nil {
 		return err
@@ -164,7 +120,7 @@ func (m *meeting) yield(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = m.opt.Store.Heads().CompareAndSwap(ctx, store.Move{Layer: mine.Layer, To: kept}, move)
+	err = m.opt.Store.Heads().CompareAndSwap(ctx, store.Move{Layer: mine.Layer, To: kept}, m.moveTo(m.remote))
 	if err != nil {
 		return err
 	}
@@ -179,14 +135,7 @@ func (m *meeting) bring(ctx context.Context) error {
 	if m.relation == syncer.Diverged {
 		return m.fetch(ctx, m.remote)
 	}
-	partial, err := m.opt.Store.Heads().Partial(ctx)
-	if err != nil {
-		return err
-	}
-	if _, ok := partial[m.remote]; !ok {
-		return nil
-	}
-	return m.complete(ctx, m.remote)
+	return m.whole(ctx)
 }
 
 // keep makes a version of another layer of what the local head has.

@@ -113,7 +113,7 @@ func (t *task) measure(ctx context.Context, l *LayerStatus, online bool) (err er
 	l.Relation = syncer.Reconcile(base, l.Local, l.Remote)
 	if l.Relation == syncer.Ahead || l.Relation == syncer.Diverged {
 		l.Up, err = exchange.Unsent(ctx, st, base, l.Local)
-		if errors.Is(err, store.ErrNotExist) {
+		if errors.Is(err, store.ErrNotExist) || errors.Is(err, repo.ErrPartial) {
 			err = nil // the base is partial: it cannot be told
 		}
 	}

@@ -21,7 +21,7 @@ const layersAtOnce = 3
 // A pass is one sync, by whoever holds the lock of the home's syncs.
 type pass struct {
 	*Device
-	names []string // of workspaces; none: all
+	names []string // of workspaces; none: all; empty but not nil: of none
 
 	mu     sync.Mutex
 	state  syncer.State // guarded by mu while layers are synced
@@ -35,7 +35,7 @@ type pass struct {
 // home waits for the first.
 func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error) {
 	return d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
-		p.names = slices.Clone(workspaces)
+		p.names = append(p.names, workspaces...) // nil when there are none
 		return p.all(ctx)
 	})
 }

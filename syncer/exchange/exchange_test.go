@@ -14,6 +14,7 @@ import (
 	"satchel/layers"
 	"satchel/layers/layerstest"
 	"satchel/layers/manifest"
+	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/pack"
 	"satchel/syncer"
@@ -560,7 +561,7 @@ func TestPushRefused(t *testing.T) {
 	if err := pull(b, p, second, nil, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Unsent(t.Context(), b.Store, store.ID{}, second); !errors.Is(err, store.ErrNotExist) {
+	if _, err := Unsent(t.Context(), b.Store, store.ID{}, second); !errors.Is(err, repo.ErrPartial) {
 		t.Errorf("a partial version: %v", err)
 	}
 	if size, err := Unsent(t.Context(), b.Store, second, second); err != nil || size != (Size{}) {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"satchel/layers/manifest"
+	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
 	"satchel/syncer"
@@ -18,9 +19,11 @@ import (
 // head. From is in the history of to, and complete in the store unless zero. It
 // goes on after cuts, and gives up when several tries in a row bring nothing.
 //
-// It fails with [store.ErrMoved] when the server's head is not at from, and with
+// It fails with [store.ErrMoved] when the server's head is not at from, with
+// [syncer.ErrReplayed] when that has moved on from to, with
 // [syncer.ErrForbidden] when the server asks for a chunk that no version of the
-// push reaches.
+// push reaches, and with [repo.ErrPartial] when of a version that is to be sent
+// only the record is here: the server had it once.
 func Push(ctx context.Context, st *disk.Store, r syncer.Remote, layer store.LayerID, from, to store.ID, opt Options) (err error) {
 	release, err := st.Hold(ctx, "push", to)
 	if err != nil {
@@ -79,7 +82,11 @@ func unsent(ctx context.Context, st *disk.Store, from, to store.ID) ([]store.ID,
 		}
 	}
 	if id, ok := isPartial(versions); ok {
-		return nil, fmt.Errorf("of version %s only the record is here, and version %s does not descend from it: %w", id.Short(), from.Short(), store.ErrNotExist)
+		v, err := manifest.ReadVersion(ctx, st, id)
+		if err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("version %s %w, and the server has lost it: sync the device %s first", id.Short(), repo.ErrPartial, v.Device)
 	}
 	return versions, nil
 }

@@ -31,7 +31,7 @@ var events = []struct {
 }{
 	{"work", 10},           // a session: edits, then a capture
 	{"sync", 8},            //
-	{"sync-both", 2},       // this device and the next at the same time
+	{"race", 4},            // a session on each device, then all sync at the same time
 	{"work-while-sync", 2}, // a capture lands in the middle of a sync
 	{"cut", 4},             // a sync whose connections are cut after n bytes
 	{"crash", 4},           // a sync in which power fails at the device's n-th durable step
@@ -47,7 +47,7 @@ var events = []struct {
 
 func (s step) String() string {
 	switch s.do {
-	case "work", "work-while-sync", "rollback", "publish", "hand-out":
+	case "work", "race", "work-while-sync", "rollback", "publish", "hand-out":
 		return fmt.Sprintf("%s %d seed=%d", s.do, s.device, s.n)
 	case "cut":
 		return fmt.Sprintf("cut %d after=%d bytes", s.device, s.n)

@@ -297,10 +297,15 @@ func (w *world) do(s step) {
 		w.must(w.work(i, r))
 	case "sync":
 		w.mustSync(i)
-	case "sync-both":
-		w.must(both(func() error { return w.sync(i) }, func() error { return w.sync((i + 1) % devices) }))
+	case "race":
+		var syncs []func() error
+		for i := range devices {
+			w.must(w.work(i, r))
+			syncs = append(syncs, func() error { return w.sync(i) })
+		}
+		w.must(together(syncs...))
 	case "work-while-sync":
-		w.must(both(func() error { return w.sync(i) }, func() error {
+		w.must(together(func() error { return w.sync(i) }, func() error {
 			if err := w.work(i, r); !errors.Is(err, store.ErrMoved) {
 				return err
 			}
@@ -344,14 +349,15 @@ func (w *world) do(s step) {
 	}
 }
 
-// both runs two functions at the same time.
-func both(f, g func() error) error {
+// together runs functions at the same time.
+func together(all ...func() error) error {
+	errs := make([]error, len(all))
 	var wg sync.WaitGroup
-	var first, second error
-	wg.Go(func() { first = f() })
-	wg.Go(func() { second = g() })
+	for i, do := range all {
+		wg.Go(func() { errs[i] = do() })
+	}
 	wg.Wait()
-	return errors.Join(first, second)
+	return errors.Join(errs...)
 }
 
 func (w *world) work(i int, r *rand.Rand) error {

@@ -89,6 +89,7 @@ func (s *Server) ensureHead(ctx context.Context, info syncer.LayerInfo) error {
 			}
 		}
 	}
+	s.reach.forget(info.ID)
 	if _, err := heads.Add(ctx, info.ID, info.Name); err != nil && !errors.Is(err, store.ErrExist) {
 		return fmt.Errorf("layer %q: %w", info.Name, err)
 	}

@@ -188,6 +188,14 @@ func (r *reach) keep(layer store.LayerID, set *reached) {
 	}
 }
 
+// forget drops the set of a layer that begins anew: what an older one with its
+// ID reached may be gone from the store.
+func (r *reach) forget(layer store.LayerID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop(layer)
+}
+
 func (r *reach) drop(layer store.LayerID) {
 	if e, ok := r.sets[layer]; ok {
 		r.total -= e.set.bytes()

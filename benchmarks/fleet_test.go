@@ -24,6 +24,7 @@ import (
 	"satchel/layers/ingest"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
+	"satchel/store"
 	"satchel/store/disk"
 	"satchel/syncer"
 	"satchel/syncer/client"
@@ -39,6 +40,7 @@ type school struct {
 	fingerprint string
 	admin       *client.Admin
 	server      *exec.Cmd
+	pupils      int // made so far
 }
 
 // startSchool makes and starts a server, built from this source.
@@ -149,6 +151,27 @@ func (s *school) enrol(user, url string) *pupil {
 	return p
 }
 
+// grantToAll has everyone read a layer, and returns its ID.
+func (s *school) grantToAll(layer string) store.LayerID {
+	s.b.Helper()
+	ctx := s.b.Context()
+	s.must(s.admin.Do(ctx, "PUT", "layers/"+layer+"/grants/all", syncer.Grant{To: "all", Access: syncer.Read}, nil))
+	var all []syncer.LayerInfo
+	s.must(s.admin.Do(ctx, "GET", "layers", nil, &all))
+	return all[slices.IndexFunc(all, func(l syncer.LayerInfo) bool { return l.Name == layer })].ID
+}
+
+// newPupil makes a user with a workspace over an operating system, and a home
+// of hers.
+func (s *school) newPupil(base store.LayerID, url string) *pupil {
+	s.b.Helper()
+	s.pupils++
+	user := fmt.Sprintf("pupil-%d", s.pupils)
+	s.post("users", syncer.User{Name: user}, nil)
+	s.post("workspaces", syncer.Workspace{Name: "school", Owner: user, OS: base}, nil)
+	return s.enrol(user, url)
+}
+
 // memory is a directory in memory, if there is one, so that hundreds of homes
 // on one machine do not wait for its one disk.
 func memory(otherwise string) string {
@@ -227,17 +250,10 @@ func fleet(b *testing.B, n int) {
 	s.must(teacher.makeWorkspace(ctx, "desk"))
 	_, err := teacher.device.Sync(ctx)
 	s.must(err)
-	s.must(s.admin.Do(ctx, "PUT", "layers/base/grants/all", syncer.Grant{To: "all", Access: syncer.Read}, nil))
-	var all []syncer.LayerInfo
-	s.must(s.admin.Do(ctx, "GET", "layers", nil, &all))
-	base := all[slices.IndexFunc(all, func(l syncer.LayerInfo) bool { return l.Name == "base" })].ID
-
+	base := s.grantToAll("base")
 	pupils := make([]*pupil, n)
 	for i := range pupils {
-		user := fmt.Sprintf("pupil-%d", i)
-		s.post("users", syncer.User{Name: user}, nil)
-		s.post("workspaces", syncer.Workspace{Name: "school", Owner: user, OS: base}, nil)
-		pupils[i] = s.enrol(user, s.url)
+		pupils[i] = s.newPupil(base, s.url)
 	}
 	syncAll(b, pupils)
 	for seed := uint64(2); b.Loop(); seed++ {

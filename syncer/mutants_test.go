@@ -1,0 +1,100 @@
+package syncer_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A mutant is a bug put into one file of the product.
+type mutant struct {
+	name string
+	file string // below the module's directory
+	swap [][2]string
+}
+
+// mutants are bugs that the model must find: one for each promise that sync
+// hangs on.
+var mutants = []mutant{
+	{"the server drops the compare-and-swap", "syncer/server/push.go", [][2]string{
+		{"\tcase head.Version != req.From:\n\t\treturn store.ErrMoved\n", ""},
+		{"\tif err := s.store.Heads().CompareAndSwap(", "\tif now, err := s.store.Heads().Head(ctx, info.ID); err == nil {\n\t\treq.From = now.Version\n\t}\n\tif err := s.store.Heads().CompareAndSwap("},
+	}},
+	{"an edit gives way to a removal", "layers/merge/trees/decide.go", [][2]string{
+		{"if !edited(anc.entry, x.inode.entry) ||", "if anc != nil ||"},
+	}},
+	{"a device moves its head before the chunks are there", "syncer/device/layer.go", [][2]string{
+		{"(m *meeting) pull(ctx context.Context) error {\n\tif err := m.fetch(ctx, m.remote); err != nil {\n\t\treturn err\n\t}\n", "(m *meeting) pull(ctx context.Context) error {\n"},
+		{"\tm.report.Pulled = m.remote\n\tm.agree(m.remote)\n\treturn nil\n}\n\n// fetch", "\tif err := m.fetch(ctx, m.remote); err != nil {\n\t\treturn err\n\t}\n\tm.report.Pulled = m.remote\n\tm.agree(m.remote)\n\treturn nil\n}\n\n// fetch"},
+	}},
+	{"a merge forgets its second parent", "syncer/device/merge.go", [][2]string{
+		{"Parents: []store.ID{m.local, m.remote},", "Parents: []store.ID{m.remote},"},
+	}},
+	{"partial versions are not marked", "syncer/device/layer.go", [][2]string{
+		{"return id == m.remote }), // whose", "return true }), // whose"},
+	}},
+}
+
+// TestMutants sees to it that the model finds bugs. It builds and runs the model
+// for each, which takes minutes:
+//
+//	SATCHEL_MUTANTS=1 go test ./syncer -run TestMutants -timeout 1h -v
+func TestMutants(t *testing.T) {
+	if os.Getenv("SATCHEL_MUTANTS") == "" {
+		t.Skip("SATCHEL_MUTANTS is not set")
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+			overlay := m.write(t, root)
+			run := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-run", "^TestModel$",
+				"-rapid.checks=500", "-rapid.nofailfile", "-rapid.shrinktime=10s", "-timeout", "30m", ".")
+			out, err := run.CombinedOutput()
+			switch {
+			case err == nil:
+				t.Errorf("not found in 1000 scripts")
+			case !strings.Contains(string(out), "[rapid]"):
+				t.Fatalf("it does not run: %s", out)
+			default:
+				t.Logf("found:\n%s", out)
+			}
+		})
+	}
+}
+
+// write makes the changed file and returns an overlay that puts it in place.
+func (m mutant) write(t *testing.T, root string) (overlay string) {
+	t.Helper()
+	path := filepath.Join(root, m.file)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, s := range m.swap {
+		if strings.Count(text, s[0]) != 1 {
+			t.Fatalf("%s does not have just once: %s", m.file, s[0])
+		}
+		text = strings.Replace(text, s[0], s[1], 1)
+	}
+	dir := t.TempDir()
+	changed := filepath.Join(dir, "changed.go")
+	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err = json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}

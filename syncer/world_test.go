@@ -187,6 +187,7 @@ func (w *world) close() {
 		w.closeDevice(i)
 	}
 	w.stopServer()
+	w.flaky.Listener.Close()
 	if w.dir != w.origin.dir {
 		os.RemoveAll(w.dir)
 	}
@@ -213,27 +214,30 @@ func powerFailure(n int) opener {
 	}
 }
 
+// startServer opens and serves the server's directory, always at the same
+// address.
 func (w *world) startServer(open opener) {
-	var err error
-	w.server, err = server.Open(filepath.Join(w.dir, "server"), server.Options{OpenStore: open})
-	w.must(err)
-	address := "127.0.0.1:0"
-	if w.flaky != nil {
-		address = w.flaky.Addr().String()
+	if w.flaky == nil {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		w.must(err)
+		w.flaky = newFlaky(l)
+		w.url = "https://" + l.Addr().String()
 	}
-	l, err := net.Listen("tcp", address)
+	srv, err := server.Open(filepath.Join(w.dir, "server"), server.Options{OpenStore: open})
 	w.must(err)
-	w.flaky = &flakyListener{Listener: l}
-	w.url = "https://" + l.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
-	w.stop, w.stopped = stop, make(chan error, 1)
-	go func() { w.stopped <- w.server.Serve(ctx, w.flaky, 0) }()
+	w.server, w.stop, w.stopped = srv, stop, make(chan error, 1)
+	go func() { w.stopped <- srv.Serve(ctx, w.flaky.forServer(), 0) }()
 }
 
 func (w *world) stopServer() {
+	if w.server == nil {
+		return
+	}
 	w.stop()
 	<-w.stopped
 	w.server.Close()
+	w.server = nil
 }
 
 func (w *world) openDevice(i int, open opener) {
@@ -587,28 +591,64 @@ func (w *world) tell(st *disk.Store, rp *repo.Repo, head store.Head, line string
 	}
 }
 
-// A flakyListener can cut its connections off after a number of bytes.
+// A flakyListener can cut its connections off after a number of bytes. It
+// outlives the servers that it accepts connections for.
 type flakyListener struct {
 	net.Listener
+	accepted chan net.Conn
+
 	mu     sync.Mutex
-	budget int // bytes until all connections are cut; below 0: none
+	budget int // bytes until all connections are cut
 	armed  bool
 	conns  map[*flakyConn]struct{}
 }
 
-func (l *flakyListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+func newFlaky(l net.Listener) *flakyListener {
+	f := &flakyListener{Listener: l, accepted: make(chan net.Conn, 16), conns: map[*flakyConn]struct{}{}}
+	go func() {
+		defer close(f.accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f.accepted <- c
+		}
+	}()
+	return f
+}
+
+// forServer returns a listener for one server.
+func (l *flakyListener) forServer() net.Listener {
+	return &turn{flakyListener: l, over: make(chan struct{})}
+}
+
+// A turn is one server's time at a flakyListener.
+type turn struct {
+	*flakyListener
+	once sync.Once
+	over chan struct{}
+}
+
+func (t *turn) Accept() (net.Conn, error) {
+	select {
+	case c, ok := <-t.accepted:
+		if !ok {
+			return nil, net.ErrClosed
+		}
+		f := &flakyConn{c, t.flakyListener}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.conns[f] = struct{}{}
+		return f, nil
+	case <-t.over:
+		return nil, net.ErrClosed
 	}
-	f := &flakyConn{c, l}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conns == nil {
-		l.conns = map[*flakyConn]struct{}{}
-	}
-	l.conns[f] = struct{}{}
-	return f, nil
+}
+
+func (t *turn) Close() error {
+	t.once.Do(func() { close(t.over) })
+	return nil
 }
 
 // cutAfter lets n more bytes through, in both directions together.

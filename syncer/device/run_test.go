@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fsnotify/fsnotify"
+
 	"satchel/layers"
 	"satchel/store"
 	"satchel/syncer"
@@ -169,5 +171,16 @@ func TestDeviceName(t *testing.T) {
 		if got != want || syncer.CheckName(got) != nil {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestWatchOverflows: what is told of changes may be too much at once. That is a
+// change, and no end of the agent.
+func TestWatchOverflows(t *testing.T) {
+	errs := make(chan error, 1)
+	errs <- fsnotify.ErrEventOverflow
+	w := &watch{fs: &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: errs}}
+	if err := w.stir(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -93,6 +93,10 @@ func (w *watch) stir(ctx context.Context) error {
 				timer.Reset(settle)
 			}
 		case err := <-w.fs.Errors:
+			if errors.Is(err, fsnotify.ErrEventOverflow) { // as after a long sync: something has changed
+				timer.Reset(settle)
+				continue
+			}
 			return fmt.Errorf("watch the store: %w", err)
 		}
 	}

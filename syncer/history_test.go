@@ -38,24 +38,26 @@ func (r *record) line() string {
 	return fmt.Sprintf("line %d", r.next)
 }
 
-// note compares the trees before and after a capture that made a version.
-func (r *record) note(before, after map[string]bool, version store.ID) {
+// note compares the trees before and after a capture that made a version. A
+// line that merges have put into two files counts as taken out when one of them
+// loses it: somebody else may have taken it out of the other.
+func (r *record) note(before, after map[string]int, version store.ID) {
 	for line := range after {
 		if _, known := r.written[line]; !known {
 			r.written[line] = version
 		}
 	}
-	for line := range before {
-		if !after[line] {
+	for line, n := range before {
+		if after[line] < n {
 			r.dropped[line] = true
 		}
 	}
 	r.made = append(r.made, version)
 }
 
-// lines returns all lines of all files of a tree.
-func lines(ctx context.Context, st *disk.Store, t layers.Tree) (map[string]bool, error) {
-	all := map[string]bool{}
+// lines returns how often each line occurs in the files of a tree.
+func lines(ctx context.Context, st *disk.Store, t layers.Tree) (map[string]int, error) {
+	all := map[string]int{}
 	fsys := treefs.New(ctx, t, st)
 	for i := range t {
 		if t[i].Type != layers.Regular {
@@ -67,7 +69,7 @@ func lines(ctx context.Context, st *disk.Store, t layers.Tree) (map[string]bool,
 		}
 		for line := range strings.Lines(string(data)) {
 			if line = strings.Trim(line, "\x00\n"); line != "" {
-				all[line] = true
+				all[line]++
 			}
 		}
 	}

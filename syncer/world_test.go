@@ -402,7 +402,7 @@ func (w *world) rollback(i int, r *rand.Rand) error {
 	return nil
 }
 
-func (w *world) linesOf(st *disk.Store, version store.ID) (map[string]bool, error) {
+func (w *world) linesOf(st *disk.Store, version store.ID) (map[string]int, error) {
 	v, err := manifest.ReadVersion(w.ctx(), st, version)
 	if err != nil {
 		return nil, err
@@ -472,7 +472,7 @@ func (w *world) noteHandOut(st *disk.Store, version store.ID) error {
 		return err
 	}
 	for line := range before {
-		if !after[line] && !w.rec.handed[line] {
+		if after[line] == 0 && !w.rec.handed[line] {
 			return fmt.Errorf("hand-out %s took out %q, which a user wrote", version.Short(), line)
 		}
 	}
@@ -570,7 +570,7 @@ func (w *world) checkLines(st *disk.Store, rp *repo.Repo, head store.Head) {
 	final, err := w.linesOf(st, head.Version)
 	w.must(err)
 	for line, by := range w.rec.written {
-		if !final[line] && !w.rec.dropped[line] {
+		if final[line] == 0 && !w.rec.dropped[line] {
 			w.tell(st, rp, head, line)
 			w.t.Fatalf("%q, written in version %s, is gone, and nobody took it out", line, by.Short())
 		}
@@ -587,7 +587,7 @@ func (w *world) tell(st *disk.Store, rp *repo.Repo, head store.Head, line string
 		}
 		all, err := w.linesOf(st, e.ID)
 		w.must(err)
-		w.t.Logf("%s of %v, %s: %s; has the line: %v", e.ID.Short(), parents, e.Version.Device, e.Version.Message, all[line])
+		w.t.Logf("%s of %v, %s: %s; has the line %d times", e.ID.Short(), parents, e.Version.Device, e.Version.Message, all[line])
 	}
 }
 

@@ -114,7 +114,7 @@ func TestEnrol(t *testing.T) {
 		"no token":    {func(r *syncer.EnrolRequest) { r.Token = "" }, syncer.ErrToken},
 		"bad name":    {func(r *syncer.EnrolRequest) { r.Name = "../x" }, syncer.ErrMalformed},
 		"bad request": {func(r *syncer.EnrolRequest) { r.CSR = []byte("x") }, syncer.ErrMalformed},
-		"huge":        {func(r *syncer.EnrolRequest) { r.Token = strings.Repeat("x", syncer.MaxJSON) }, syncer.ErrTooLarge},
+		"huge":        {func(r *syncer.EnrolRequest) { r.Token = strings.Repeat("x", maxEnrol) }, syncer.ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := good

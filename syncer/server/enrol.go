@@ -16,11 +16,14 @@ func (s *Server) getAuthority(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(s.authority.Certificate())
 }
 
+// maxEnrol bounds the one message that anyone may send, in bytes.
+const maxEnrol = 64 << 10
+
 // enrol lets a device in. The request for its certificate is looked at first,
 // so that one that is malformed uses up no token.
 func (s *Server) enrol(w http.ResponseWriter, r *http.Request) error {
 	var req syncer.EnrolRequest
-	if err := readJSON(r, &req); err != nil {
+	if err := readMessage(r, &req, maxEnrol); err != nil {
 		return err
 	}
 	if err := syncer.CheckName(req.Name); err != nil {

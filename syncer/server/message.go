@@ -15,13 +15,16 @@ import (
 
 // readJSON reads the body of a request into v. It fails with
 // [syncer.ErrTooLarge] or [syncer.ErrMalformed].
-func readJSON(r *http.Request, v any) error {
-	b, err := io.ReadAll(io.LimitReader(r.Body, syncer.MaxJSON+1))
+func readJSON(r *http.Request, v any) error { return readMessage(r, v, syncer.MaxJSON) }
+
+// readMessage is readJSON for a body of up to limit bytes.
+func readMessage(r *http.Request, v any, limit int) error {
+	b, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
 	if err != nil {
 		return cutOff(err)
 	}
-	if len(b) > syncer.MaxJSON {
-		return fmt.Errorf("body of more than %d bytes: %w", syncer.MaxJSON, syncer.ErrTooLarge)
+	if len(b) > limit {
+		return fmt.Errorf("body of more than %d bytes: %w", limit, syncer.ErrTooLarge)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(v); err != nil {
@@ -47,6 +50,9 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 // writeError answers with a refusal, unless an answer has begun already.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	if cause := context.Cause(r.Context()); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
 	if errors.Is(err, context.Canceled) { // the client has gone
 		err = fmt.Errorf("given up: %w: %w", syncer.ErrUnavailable, err)
 	}

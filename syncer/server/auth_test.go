@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +244,27 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
+}
+
+// TestRevokedInPush revokes a device whose push waits for those of others.
+func TestRevokedInPush(t *testing.T) {
+	s := serve(t, Options{})
+	g := s.enrol("ana", "laptop")
+	l := g.create("data", layers.Data)
+	v := g.commit(l, map[string]string{"a": "one"})
+	ok(t, g.upload(l.ID, g.reach(v)...))
+	ok(t, s.checks.Acquire(t.Context(), 1))
+	defer s.checks.Release(1)
+	done := make(chan error, 1)
+	go func() { done <- g.push(l.ID, store.ID{}, v) }()
+	for connected := false; !connected; runtime.Gosched() {
+		s.metrics.mu.Lock()
+		connected = s.metrics.devices["laptop"] > 0
+		s.metrics.mu.Unlock()
+	}
+	_, err := s.registry.Revoke("laptop")
+	ok(t, err)
+	wantErr(t, <-done, syncer.ErrRevoked)
 }
 
 // TestRevokedInTransfer revokes a device that is in the middle of an upload.

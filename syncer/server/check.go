@@ -198,10 +198,6 @@ func (c *check) forget(name store.ID) {
 // passed over in parts: what is shared with older versions may stand in the
 // wrong place here. Trees of many versions are often the same, and read once.
 func (c *check) trees(ctx context.Context, versions []store.ID) error {
-	if err := c.server.checks.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait for other pushes: %w", context.Cause(ctx))
-	}
-	defer c.server.checks.Release(1)
 	done := map[layers.Root]bool{}
 	for _, id := range versions {
 		v, err := manifest.ReadVersion(ctx, c, id)
@@ -225,6 +221,11 @@ func (c *check) tree(ctx context.Context, root layers.Root) error {
 	if root.Entries > maxEntries {
 		return fmt.Errorf("tree of %d entries: %w", root.Entries, syncer.ErrTooLarge)
 	}
+	// For each tree anew, so that a push of a long history lets others by.
+	if err := c.server.checks.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for other pushes: %w", context.Cause(ctx))
+	}
+	defer c.server.checks.Release(1)
 	t, err := manifest.ReadTree(ctx, c, root)
 	if err != nil {
 		return err

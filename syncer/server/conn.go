@@ -30,8 +30,9 @@ type conn struct {
 	status  int
 	in, out int64 // bytes
 
-	mu     sync.Mutex // orders deadlines
-	ending bool       // the context does not matter any more
+	mu      sync.Mutex // orders deadlines
+	writing bool       // a write is under way
+	ending  bool       // the context does not matter any more
 }
 
 func newConn(ctx context.Context, w http.ResponseWriter, body io.ReadCloser) *conn {
@@ -50,12 +51,20 @@ func (c *conn) WriteHeader(status int) {
 
 func (c *conn) Write(p []byte) (int, error) {
 	c.begun = true
+	c.setWriting(true)
+	defer c.setWriting(false)
 	if err := c.arm(c.control.SetWriteDeadline); err != nil {
 		return 0, err
 	}
 	n, err := c.ResponseWriter.Write(p)
 	c.out += int64(n)
 	return n, c.cause(err)
+}
+
+func (c *conn) setWriting(yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = yes
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -99,12 +108,18 @@ func (c *conn) cause(err error) error {
 	return err
 }
 
-// expire ends reads and writes that wait.
+// expire ends reads and writes that wait. Where none is written the deadline for
+// writes stays, since HTTP/2 ends a stream by it that could still say why.
 func (c *conn) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ending {
-		c.deadline(time.Unix(1, 0))
+	if c.ending {
+		return
+	}
+	past := time.Unix(1, 0)
+	_ = c.control.SetReadDeadline(past)
+	if c.writing {
+		_ = c.control.SetWriteDeadline(past)
 	}
 }
 
@@ -113,10 +128,7 @@ func (c *conn) last() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ending = true
-	c.deadline(time.Now().Add(farewell))
-}
-
-func (c *conn) deadline(t time.Time) {
-	_ = c.control.SetReadDeadline(t)
-	_ = c.control.SetWriteDeadline(t)
+	soon := time.Now().Add(farewell)
+	_ = c.control.SetReadDeadline(soon)
+	_ = c.control.SetWriteDeadline(soon)
 }

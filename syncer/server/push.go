@@ -25,6 +25,7 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request, d caller) (err err
 	if req.To.IsZero() {
 		return fmt.Errorf("push of no version: %w", syncer.ErrMalformed)
 	}
+	defer s.guard(r, d, layer, syncer.Write)()
 	info, err := s.registry.Layer(layer)
 	if err != nil {
 		return fmt.Errorf("push to layer %s: %w", layer, err)

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// idle is how long a connection may go without a byte in the direction
-	// that the server waits for.
-	idle = 2 * time.Minute
+	// defaultIdle is how long a connection may go without a byte in the
+	// direction that the server waits for.
+	defaultIdle = 2 * time.Minute
 	// farewell is how long the last words of an answer may take.
 	farewell = 10 * time.Second
 )
@@ -25,6 +25,7 @@ type conn struct {
 	control *http.ResponseController
 	ctx     context.Context
 	body    io.ReadCloser
+	idle    time.Duration // between two reads or writes
 
 	begun   bool // the answer has
 	status  int
@@ -35,8 +36,8 @@ type conn struct {
 	ending  bool       // the context does not matter any more
 }
 
-func newConn(ctx context.Context, w http.ResponseWriter, body io.ReadCloser) *conn {
-	return &conn{ResponseWriter: w, control: http.NewResponseController(w), ctx: ctx, body: body, status: http.StatusOK}
+func newConn(ctx context.Context, w http.ResponseWriter, body io.ReadCloser, idle time.Duration) *conn {
+	return &conn{ResponseWriter: w, control: http.NewResponseController(w), ctx: ctx, body: body, idle: idle, status: http.StatusOK}
 }
 
 // Unwrap is for [http.ResponseController].
@@ -96,7 +97,7 @@ func (c *conn) arm(set func(time.Time) error) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
-	_ = set(time.Now().Add(idle))
+	_ = set(time.Now().Add(c.idle))
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		q := &request{id: requestID(r), end: cancel}
-		c := newConn(ctx, w, r.Body)
+		c := newConn(ctx, w, r.Body, s.idle)
 		r = r.WithContext(context.WithValue(ctx, requestKey{}, q))
 		r.Body = c
 		w.Header().Set("X-Request-Id", q.id)
@@ -91,7 +91,7 @@ func (s *Server) done(r *http.Request, q *request, c *conn, took time.Duration) 
 	attrs := append([]slog.Attr{
 		slog.String("request", q.id), slog.String("device", q.device), slog.String("route", route),
 		slog.Int("status", c.status), slog.Int64("bytes_in", c.in), slog.Int64("bytes_out", c.out),
-		slog.Duration("took", took), slog.String("remote", r.RemoteAddr),
+		slog.Float64("seconds", took.Seconds()), slog.String("remote", r.RemoteAddr),
 	}, q.attrs...)
 	s.log.LogAttrs(context.WithoutCancel(r.Context()), level, "request", attrs...)
 }

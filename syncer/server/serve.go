@@ -41,7 +41,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, drain time.Duration)
 	case <-ctx.Done():
 	}
 	s.drain.Do(func() { close(s.draining) })
-	s.log.Info("draining", slog.Duration("within", drain))
+	s.log.Info("draining", slog.Float64("seconds", drain.Seconds()))
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	err := hs.Shutdown(grace)

@@ -45,6 +45,7 @@ import (
 type Server struct {
 	log       *slog.Logger
 	life      time.Duration // of devices' certificates
+	idle      time.Duration // that a connection may bring nothing
 	hosts     []string
 	store     *disk.Store
 	repo      *repo.Repo
@@ -73,6 +74,8 @@ type Options struct {
 	// OpenStore opens the server's store; nil: [disk.Open]. Tests of power
 	// failures give another.
 	OpenStore func(dir string) (*disk.Store, error)
+
+	idle time.Duration // that a connection may bring nothing; 0: two minutes
 }
 
 const defaultLife = 365 * 24 * time.Hour
@@ -81,12 +84,15 @@ const defaultLife = 365 * 24 * time.Hour
 // with [store.ErrNotExist] where there is none and with [store.ErrBusy] while
 // another process serves it.
 func Open(dir string, opt Options) (*Server, error) {
-	s := &Server{log: opt.Log, life: opt.Life, hosts: opt.Hosts, attempts: newAttempts(), draining: make(chan struct{})}
+	s := &Server{log: opt.Log, life: opt.Life, idle: opt.idle, hosts: opt.Hosts, attempts: newAttempts(), draining: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.life == 0 {
 		s.life = defaultLife
+	}
+	if s.idle == 0 {
+		s.idle = defaultIdle
 	}
 	if opt.Transfers == 0 {
 		opt.Transfers = 4 * runtime.GOMAXPROCS(0)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -92,7 +94,18 @@ func TestDrain(t *testing.T) {
 	st, err := g.state()
 	ok(t, err)
 	result := g.wait(st.Revision)
+	probe := func() int {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+		return w.Code
+	}
+	if got := probe(); got != http.StatusOK {
+		t.Fatalf("health is %d", got)
+	}
 	s.stop()
+	if got := probe(); got != http.StatusServiceUnavailable {
+		t.Fatalf("health is %d after the drain", got)
+	}
 	if got, err := result(); err != nil || got.Revision != st.Revision {
 		t.Fatalf("a device that waited got %v, %v", got.Revision, err)
 	}

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"io"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"satchel/syncer"
 	"satchel/syncer/device"
 )
 
@@ -25,9 +26,10 @@ for a home; satchel sync may be used beside it.`,
 			return a.withDevice(&limits, func(d *device.Device) error {
 				a.notifySystemd(daemon.SdNotifyReady)
 				defer a.notifySystemd(daemon.SdNotifyStopping)
-				err := d.Run(c.Context(), a.reportSync)
+				var w watchword
+				err := d.Run(c.Context(), func(r device.Report, err error) { a.reportSync(&w, r, err) })
 				if c.Context().Err() != nil {
-					return context.Canceled
+					return nil // it was told to end
 				}
 				return err
 			})
@@ -37,11 +39,26 @@ for a home; satchel sync may be used beside it.`,
 	return c
 }
 
+// A watchword is what an agent last said about being on line, so that it says
+// the same only once.
+type watchword struct{ said string }
+
 // reportSync tells of one of an agent's syncs, if there is something to tell.
-func (a *app) reportSync(r device.Report, err error) {
+func (a *app) reportSync(last *watchword, r device.Report, err error) {
+	now := ""
 	if err != nil {
+		now = err.Error()
+	}
+	switch {
+	case now == last.said:
+	case now == "":
+		a.note("in sync again")
+	case errors.Is(err, syncer.ErrUnavailable) && last.said != "":
+		now = last.said // still off line, for whatever reason
+	default:
 		a.note("%v", err)
 	}
+	last.said = now
 	moved := len(r.Workspaces) > 0 || len(r.Notes) > 0
 	for i := range r.Layers {
 		moved = moved || layerDone(&r.Layers[i]) != ""

@@ -18,6 +18,7 @@ import (
 
 	"satchel/store"
 	"satchel/syncer"
+	"satchel/syncer/device"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -99,7 +100,7 @@ func exitCode(err error) int {
 		return guest.code
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, store.ErrNotExist):
+	case errors.Is(err, store.ErrNotExist), errors.Is(err, device.ErrNotEnrolled):
 		return exitNotExist
 	case errors.Is(err, store.ErrBusy):
 		return exitBusy

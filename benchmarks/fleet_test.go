@@ -181,8 +181,8 @@ func memory(otherwise string) string {
 	return otherwise
 }
 
-// commit makes a version of a layer with files of random bytes that compress to
-// about half.
+// commit makes a version of a layer with files of random bytes, which
+// packs keep about as they are.
 func (p *pupil) commit(ctx context.Context, layer string, kind layers.Kind, seed uint64, files, bytesEach int) error {
 	w, err := p.store.Begin(ctx, "commit")
 	if err != nil {

@@ -143,6 +143,7 @@ func (p *Proxy) accept() {
 // forward dials the target and copies both ways until the end.
 func (p *Proxy) forward(device net.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
+	bound(device)
 	l := &link{proxy: p, ctx: ctx, left: -1, ends: []net.Conn{device}}
 	l.cut = sync.OnceFunc(func() {
 		cancel()
@@ -161,6 +162,7 @@ func (p *Proxy) forward(device net.Conn) {
 	if err != nil || !l.join(server) {
 		return
 	}
+	bound(server)
 	var both sync.WaitGroup
 	both.Go(func() { l.copy(server, device, &p.up) })
 	both.Go(func() { l.copy(device, server, &p.down) })
@@ -192,6 +194,17 @@ func (p *Proxy) leave(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, l)
+}
+
+// queue is how many bytes a connection may hold that were written but not sent.
+const queue = 32 << 10
+
+// bound keeps what is written to a connection, and so counts as delivered, from
+// piling up on this side, where a reset throws it away.
+func bound(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetWriteBuffer(queue) //nolint:errcheck // then more is lost by a cut
+	}
 }
 
 // reset closes a connection so that its other end finds it cut off.

@@ -12,15 +12,6 @@ import (
 	"satchel/syncer/wire"
 )
 
-// transfer waits until the request may move chunks. No more do so at a time
-// than the machine has use for.
-func (s *Server) transfer(ctx context.Context) (done func(), err error) {
-	if err := s.transfers.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("wait for other transfers: %w", context.Cause(ctx))
-	}
-	return func() { s.transfers.Release(1) }, nil
-}
-
 // readIDs reads a body that is a stream of one record of IDs.
 func readIDs(r *http.Request) ([]store.ID, error) {
 	stream := wire.NewReader(r.Body)
@@ -112,7 +103,7 @@ func (s *Server) fetch(w http.ResponseWriter, r *http.Request, d caller) error {
 
 // sendChunks answers with chunks that the device may see.
 func (s *Server) sendChunks(w http.ResponseWriter, r *http.Request, d caller, layer store.LayerID, ids []store.ID) error {
-	done, err := s.transfer(r.Context())
+	done, err := s.transfers.begin(r.Context(), d.Name)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"satchel/layers"
 	"satchel/layers/repo"
@@ -49,6 +50,12 @@ func (s *Server) named(d caller, req syncer.NewLayer) (syncer.LayerInfo, error) 
 		}
 		if !u.Publisher {
 			return info, fmt.Errorf("new layer of kind %s: %s is no publisher: %w", req.Kind, d.User, syncer.ErrForbidden)
+		}
+		// Names below a user's are for that user's own layers.
+		if below, _, ok := strings.Cut(req.Name, "/"); ok && below != d.User {
+			if _, err := s.registry.User(below); err == nil {
+				return info, fmt.Errorf("new layer %q, a name below another user's: %w", req.Name, syncer.ErrForbidden)
+			}
 		}
 	case layers.Personal, layers.System, layers.Data:
 		info.Name = d.User + "/" + req.Name

@@ -52,7 +52,7 @@ type Server struct {
 	registry  *registry.Registry
 	authority *identity.Authority
 
-	transfers *semaphore.Weighted // requests that move chunks
+	transfers *transfers          // requests that move chunks
 	checks    *semaphore.Weighted // pushes of which a whole tree is in memory
 
 	reach     *reach
@@ -70,7 +70,7 @@ type Options struct {
 	Log       *slog.Logger  // nil: none
 	Life      time.Duration // of devices' certificates; 0: a year
 	Hosts     []string      // names and addresses for the server's certificate, beside those of the machine
-	Transfers int           // requests that move chunks at the same time; 0: by the number of processors
+	Transfers int           // requests that move chunks at the same time, a quarter of them one device's; 0: by the number of processors
 	// OpenStore opens the server's store; nil: [disk.Open]. Tests of power
 	// failures give another.
 	OpenStore func(dir string) (*disk.Store, error)
@@ -95,9 +95,9 @@ func Open(dir string, opt Options) (*Server, error) {
 		s.idle = defaultIdle
 	}
 	if opt.Transfers == 0 {
-		opt.Transfers = 4 * runtime.GOMAXPROCS(0)
+		opt.Transfers = 8 * runtime.GOMAXPROCS(0)
 	}
-	s.transfers = semaphore.NewWeighted(int64(opt.Transfers))
+	s.transfers = newTransfers(opt.Transfers)
 	s.checks = semaphore.NewWeighted(1)
 	if err := s.open(dir, opt.OpenStore); err != nil {
 		return nil, errors.Join(fmt.Errorf("open server %s: %w", dir, err), s.Close())

@@ -28,7 +28,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, d caller) error 
 	if err != nil {
 		return err
 	}
-	done, err := s.transfer(r.Context())
+	done, err := s.transfers.begin(r.Context(), d.Name)
 	if err != nil {
 		return err
 	}

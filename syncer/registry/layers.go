@@ -57,7 +57,8 @@ func (r *Registry) LayerByName(name string) (syncer.LayerInfo, error) {
 // AddLayer adds a layer, with the grants in it. It fails with [store.ErrExist]
 // when its ID or name is taken, [store.ErrNotExist] of its owner or whom a grant
 // is for, [syncer.ErrForbidden] when the owner of an os or group layer is no
-// publisher, and [syncer.ErrMalformed].
+// publisher, [syncer.ErrTooLarge] when the owner has too many, and
+// [syncer.ErrMalformed].
 func (r *Registry) AddLayer(l syncer.LayerInfo) (syncer.LayerInfo, error) {
 	err := r.change(func(c *change) error {
 		if err := r.checkLayer(&l); err != nil {
@@ -68,6 +69,9 @@ func (r *Registry) AddLayer(l syncer.LayerInfo) (syncer.LayerInfo, error) {
 		}
 		if _, ok := r.named[l.Name]; ok {
 			return exist("layer", l.Name)
+		}
+		if countOf(r.layers.rows, func(o syncer.LayerInfo) bool { return o.Owner == l.Owner }) >= maxLayers {
+			return fmt.Errorf("more than %d layers of %s: %w", maxLayers, l.Owner, syncer.ErrTooLarge)
 		}
 		grants := l.Grants
 		l.Grants, l.Version, l.Created = nil, store.ID{}, r.time()

@@ -40,6 +40,14 @@ import (
 	"satchel/syncer"
 )
 
+// What a user may have. All of it is in the server's memory, and together in
+// one state for devices, which is a message of at most [syncer.MaxJSON] bytes.
+const (
+	maxLayers     = 4096
+	maxWorkspaces = 256
+	maxWorkspace  = 8 << 10 // bytes, in JSON
+)
+
 // A Registry is an open registry. One process has it open; its methods may be
 // called from several goroutines at once. What they return is the caller's.
 type Registry struct {

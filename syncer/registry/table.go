@@ -56,6 +56,16 @@ func (t *table[V]) remove(c *change, key string) {
 // sorted returns the keys in order.
 func (t *table[V]) sorted() []string { return slices.Sorted(maps.Keys(t.rows)) }
 
+// countOf counts rows.
+func countOf[V any](rows map[string]V, is func(V) bool) (n int) {
+	for _, row := range rows {
+		if is(row) {
+			n++
+		}
+	}
+	return n
+}
+
 // A change is what one call does: first to the file, then in memory.
 type change struct {
 	writes  []write

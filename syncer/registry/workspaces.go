@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -78,7 +79,8 @@ func (r *Registry) Workspace(id string) (syncer.Workspace, error) {
 
 // PutWorkspace adds a workspace, when its revision is 0, or changes the one with
 // that revision. It fails with [store.ErrMoved] when the revision is another,
-// [store.ErrExist] when its owner has another of that name, and
+// [store.ErrExist] when its owner has another of that name,
+// [syncer.ErrTooLarge] when it is too large, or the owner has too many, and
 // [syncer.ErrForbidden] when the owner may not read all layers or write those
 // of the kinds personal, system and data, then with a [*RightsError]; or when
 // the workspace is another's or not there. A new one without an ID is given one.
@@ -136,6 +138,13 @@ func checkWorkspace(w *syncer.Workspace) error {
 	if err := def.Check(); err != nil {
 		return malformed("%w", err)
 	}
+	b, err := json.Marshal(w)
+	if err != nil {
+		return malformed("%w", err)
+	}
+	if len(b) > maxWorkspace {
+		return fmt.Errorf("workspace %s of %d bytes, want at most %d: %w", w.Name, len(b), maxWorkspace, syncer.ErrTooLarge)
+	}
 	return nil
 }
 
@@ -148,6 +157,10 @@ func (r *Registry) checkStack(w *syncer.Workspace) error {
 		if other.Owner == w.Owner && other.Name == w.Name && other.ID != w.ID {
 			return fmt.Errorf("workspace %s of %s: %w", w.Name, w.Owner, store.ErrExist)
 		}
+	}
+	if _, is := r.works.rows[w.ID]; !is &&
+		countOf(r.works.rows, func(o syncer.Workspace) bool { return o.Owner == w.Owner }) >= maxWorkspaces {
+		return fmt.Errorf("more than %d workspaces of %s: %w", maxWorkspaces, w.Owner, syncer.ErrTooLarge)
 	}
 	for _, p := range layersOf(w) {
 		need := syncer.Write

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -151,4 +152,39 @@ func BenchmarkView(b *testing.B) {
 			must1(r.View(d))(b)
 		}
 	})
+}
+
+// TestWhatAUserMayHave fills a user's share, which others keep theirs beside.
+func TestWhatAUserMayHave(t *testing.T) {
+	r := fleet(t)
+	must1(r.SetGrant(osLayer, syncer.Grant{To: "all", Access: syncer.Read}))(t)
+	must1(r.SetGrant(appLayer, syncer.Grant{To: "all", Access: syncer.Read}))(t)
+	large := anaWork()
+	large.Options.Rules = []string{strings.Repeat("x", maxWorkspace)}
+	if _, err := r.PutWorkspace(large); !errors.Is(err, syncer.ErrTooLarge) {
+		t.Errorf("a large workspace: %v", err)
+	}
+	w := must1(r.PutWorkspace(anaWork()))(t)
+	for i := range maxLayers { // not through the file, which takes long
+		id := store.LayerID{0xff, byte(i), byte(i >> 8)}
+		r.layers.rows[layerKey(id)] = syncer.LayerInfo{ID: id, Owner: "ana"}
+		if i < maxWorkspaces {
+			other := w
+			other.ID, other.Name = id.String(), "w"+id.String()
+			r.works.rows[other.ID] = other
+		}
+	}
+	next := anaWork()
+	next.Name = "next"
+	if _, err := r.PutWorkspace(next); !errors.Is(err, syncer.ErrTooLarge) {
+		t.Errorf("one workspace more: %v", err)
+	}
+	w.Options.CPUs++
+	must1(r.PutWorkspace(w))(t)
+	l := syncer.LayerInfo{ID: store.LayerID{0xfe}, Name: "new", Kind: layers.Data, Owner: "ana"}
+	if _, err := r.AddLayer(l); !errors.Is(err, syncer.ErrTooLarge) {
+		t.Errorf("one layer more: %v", err)
+	}
+	l.Owner = "ben"
+	must1(r.AddLayer(l))(t)
 }

@@ -41,6 +41,23 @@ func TestInit(t *testing.T) {
 	}
 }
 
+func TestNewAdminToken(t *testing.T) {
+	dir := filepath.Join(memoryDir(t), "srv")
+	_, err := NewAdminToken(dir)
+	wantErr(t, err, store.ErrNotExist)
+	made, err := Init(dir)
+	ok(t, err)
+	token, err := NewAdminToken(dir)
+	ok(t, err)
+	s, err := Open(dir, Options{})
+	ok(t, err)
+	wantErr(t, s.registry.Admin(identity.HashSecret(made.AdminToken)), syncer.ErrToken)
+	ok(t, s.registry.Admin(identity.HashSecret(token)))
+	_, err = NewAdminToken(dir)
+	wantErr(t, err, store.ErrBusy)
+	ok(t, s.Close())
+}
+
 func TestInitAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		files []string

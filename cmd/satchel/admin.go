@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/store/durable"
 	"satchel/syncer/client"
 	"satchel/syncer/identity"
 )
@@ -63,7 +64,7 @@ notes all three in admin.json in the home, which only its owner can read.`,
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return err
 			}
-			if err := os.WriteFile(path, b, 0o600); err != nil {
+			if err := durable.WriteFile(path, b); err != nil {
 				return err
 			}
 			a.note("noted in %s", path)

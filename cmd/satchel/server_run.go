@@ -68,8 +68,8 @@ func (a *app) serve(ctx context.Context, srv *server.Server, log *slog.Logger, l
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", srv.Metrics())
 		side := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-		go side.Serve(m) //nolint:errcheck // it ends with the process
-		defer side.Close()
+		go side.Serve(m)   //nolint:errcheck // until then
+		defer side.Close() //nolint:errcheck // it ends with the process
 	}
 	log.Info("serving", slog.String("address", l.Addr().String()), slog.String("ca_fingerprint", srv.Fingerprint()), slog.String("version", version))
 	a.notifySystemd(daemon.SdNotifyReady)

@@ -1,17 +1,13 @@
 package syncer_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"path"
-	"slices"
 	"strings"
+	"time"
 
 	"satchel/layers"
-	"satchel/layers/ingest"
 	"satchel/layers/manifest"
 	"satchel/layers/repo"
 	"satchel/layers/treefs"
@@ -19,8 +15,10 @@ import (
 	"satchel/store/disk"
 )
 
-// A record is what the test knows was written. Every line that anybody writes
-// is unique, and so is the one line of every binary file.
+// A record is what the test knows was written. All that anybody writes is
+// unique: each line of a text, the one line of every other file, the target of
+// each symbolic link, the name of each attribute and each path that is whited
+// out. So it can be told of each whether it is there.
 type record struct {
 	next    int
 	written map[string]store.ID // lines, and the version that brought each
@@ -55,182 +53,98 @@ func (r *record) note(before, after map[string]int, version store.ID) {
 	r.made = append(r.made, version)
 }
 
-// lines returns how often each line occurs in the files of a tree.
+// lines returns how often each line occurs in a tree.
 func lines(ctx context.Context, st *disk.Store, t layers.Tree) (map[string]int, error) {
 	all := map[string]int{}
 	fsys := treefs.New(ctx, t, st)
 	for i := range t {
-		if t[i].Type != layers.Regular {
-			continue
+		e := &t[i]
+		for _, x := range e.Xattrs {
+			all[x.Name]++
 		}
-		data, err := fsys.ReadFile(t[i].Path)
-		if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(string(data)) {
-			if line = strings.Trim(line, "\x00\n"); line != "" {
-				all[line]++
+		switch e.Type {
+		case layers.Whiteout:
+			all["whiteout of "+e.Path]++
+		case layers.Symlink:
+			all[e.Target]++
+		case layers.Regular:
+			data, err := fsys.ReadFile(e.Path)
+			if err != nil {
+				return nil, err
+			}
+			for line := range strings.Lines(string(data)) {
+				if line = strings.Trim(line, "\x00\n"); line != "" {
+					all[line]++
+				}
 			}
 		}
 	}
 	return all, nil
 }
 
-// A desk is a tree in work: contents by path. A line of it may be changed, as a
-// program in a guest would.
-type desk struct {
-	files map[string][]byte
-	old   map[string]*layers.Entry // files as they were found
+// A session edits a layer's newest version and captures that, on a device whose
+// clock is wrong by skew.
+type session struct {
+	st    *disk.Store
+	repo  *repo.Repo
+	layer string
+	skew  time.Duration
+	name  string // of the device
 }
 
-func newDesk(ctx context.Context, st *disk.Store, t layers.Tree) (*desk, error) {
-	d := &desk{files: map[string][]byte{}, old: map[string]*layers.Entry{}}
-	fsys := treefs.New(ctx, t, st)
-	for i := range t {
-		if t[i].Type == layers.Regular {
-			data, err := fsys.ReadFile(t[i].Path)
-			if err != nil {
-				return nil, err
-			}
-			d.files[t[i].Path], d.old[t[i].Path] = data, &t[i]
-		}
-	}
-	return d, nil
-}
-
-func (d *desk) paths() []string {
-	var all []string
-	for p := range d.files {
-		all = append(all, p)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// edit makes one random change.
-func (d *desk) edit(r *rand.Rand, rec *record) {
-	paths := d.paths()
-	if len(paths) == 0 || r.IntN(4) == 0 {
-		d.create(r, rec)
-		return
-	}
-	p := paths[r.IntN(len(paths))]
-	switch r.IntN(6) {
-	case 0:
-		delete(d.files, p)
-	case 1:
-		d.move(p, fmt.Sprintf("home/dir%d/moved%d", r.IntN(3), r.IntN(1000)))
-	case 2: // a directory and all in it
-		dir, to := path.Dir(p), fmt.Sprintf("home/dir%d-%d", r.IntN(3), r.IntN(100))
-		for _, q := range paths {
-			if path.Dir(q) == dir {
-				d.move(q, to+"/"+path.Base(q))
-			}
-		}
-	default:
-		d.rewrite(p, r, rec)
-	}
-}
-
-func (d *desk) create(r *rand.Rand, rec *record) {
-	p := fmt.Sprintf("home/dir%d/file%d", r.IntN(3), r.IntN(8))
-	if r.IntN(3) == 0 {
-		d.files[p+".bin"] = []byte("\x00\n" + rec.line() + "\n")
-		return
-	}
-	var text bytes.Buffer
-	for range 1 + r.IntN(12) {
-		fmt.Fprintln(&text, rec.line())
-	}
-	d.files[p+".txt"] = text.Bytes()
-}
-
-func (d *desk) move(from, to string) {
-	if _, taken := d.files[to]; taken {
-		return
-	}
-	d.files[to], d.old[to] = d.files[from], d.old[from]
-	delete(d.files, from)
-	delete(d.old, from)
-}
-
-func (d *desk) rewrite(p string, r *rand.Rand, rec *record) {
-	if strings.HasSuffix(p, ".bin") || bytes.IndexByte(d.files[p], 0) >= 0 {
-		d.files[p] = []byte("\x00\n" + rec.line() + "\n")
-		return
-	}
-	text := strings.SplitAfter(string(d.files[p]), "\n")
-	at := r.IntN(len(text))
-	switch r.IntN(3) {
-	case 0:
-		text = slices.Insert(text, at, rec.line()+"\n")
-	case 1:
-		text[at] = rec.line() + "\n"
-	default:
-		text = slices.Delete(text, at, at+1)
-	}
-	d.files[p] = []byte(strings.Join(text, ""))
-}
-
-// tree stores the files and returns them as a tree.
-func (d *desk) tree(ctx context.Context, st *disk.Store, w store.Writer, now layers.Time) (layers.Tree, error) {
-	pl := ingest.New(ctx, w, st.Domain())
-	paths := d.paths()
-	entries := make([]layers.Entry, len(paths))
-	for i, p := range paths {
-		entries[i] = layers.Entry{Path: p, Type: layers.Regular, Mode: 0o644, UID: 1000, GID: 1000, ModTime: now}
-		if old := d.old[p]; old != nil {
-			entries[i].ModTime = old.ModTime
-		}
-		data := d.files[p]
-		pl.Add(&entries[i], func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
-	}
-	if err := pl.Wait(); err != nil {
-		return nil, err
-	}
-	t := layers.Tree(entries)
-	t.Sort()
-	return t, t.Check()
-}
-
-// session edits a layer's newest version and captures that.
-func session(ctx context.Context, st *disk.Store, rp *repo.Repo, layer string, r *rand.Rand, rec *record) error {
-	w, err := st.Begin(ctx, "session")
+func (s session) run(ctx context.Context, r *rand.Rand, rec *record) error {
+	w, err := s.st.Begin(ctx, "session")
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	at, err := rp.Resolve(ctx, layer)
+	at, err := s.repo.Resolve(ctx, s.layer)
 	if err != nil {
 		return err
 	}
-	before, err := manifest.ReadTree(ctx, st, at.Version.Tree)
+	before, err := manifest.ReadTree(ctx, s.st, at.Version.Tree)
 	if err != nil {
 		return err
 	}
-	d, err := newDesk(ctx, st, before)
+	d, err := newDesk(ctx, s.st, before)
 	if err != nil {
 		return err
 	}
 	for range 1 + r.IntN(4) {
 		d.edit(r, rec)
 	}
-	after, err := d.tree(ctx, st, w, layers.Time{Sec: 1700000000 + int64(rec.next)})
+	after, err := d.tree(ctx, s.st, w, layers.Time{Sec: 1700000000 + int64(rec.next)})
 	if err != nil {
 		return err
 	}
-	ids, err := rp.Commit(ctx, w, repo.Commit{Head: at.Head, Kind: layers.Data, Tree: after, Message: "session"})
+	id, err := s.capture(ctx, w, at, after)
 	if err != nil {
 		return err
 	}
-	seen, err := lines(ctx, st, before)
+	seen, err := lines(ctx, s.st, before)
 	if err != nil {
 		return err
 	}
-	left, err := lines(ctx, st, after)
+	left, err := lines(ctx, s.st, after)
 	if err != nil {
 		return err
 	}
-	rec.note(seen, left, ids[0])
+	rec.note(seen, left, id)
 	return nil
+}
+
+// capture makes a tree the layer's newest version.
+func (s session) capture(ctx context.Context, w store.Writer, at repo.Resolved, t layers.Tree) (store.ID, error) {
+	v := layers.Version{
+		Layer: at.Head.Layer, Kind: layers.Data, Parents: []store.ID{at.ID},
+		Time: time.Now().Add(s.skew).UTC(), Device: s.name, Message: "session",
+	}
+	id, err := manifest.Write(ctx, w, v, t, nil)
+	if err != nil {
+		return id, err
+	}
+	if err := w.Flush(ctx); err != nil {
+		return id, err
+	}
+	return id, s.st.Heads().CompareAndSwap(ctx, store.Move{Layer: at.Head.Layer, From: at.ID, To: id})
 }

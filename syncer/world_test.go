@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,12 +34,16 @@ import (
 
 const devices = 3
 
+// skews are by how much the devices' clocks are wrong when a session is captured.
+var skews = [devices]time.Duration{0, time.Hour, -40 * 24 * time.Hour}
+
 // An origin is a server and devices that are enrolled and in sync. Each script
 // begins with a copy of it.
 type origin struct {
 	dir   string
 	ca    []byte
 	token string
+	seen  seen
 }
 
 // memoryDir is a directory that goes when the test ends, in memory if there is
@@ -198,11 +203,11 @@ type opener func(dir string) (*disk.Store, error)
 
 // powerFailure returns an opener of a store whose power fails at the n-th
 // durable step, before it happens or just after.
-func powerFailure(n int) opener {
+func powerFailure(n int) (open opener, failed func() bool) {
 	var mu sync.Mutex
 	steps := 0
-	return func(dir string) (*disk.Store, error) {
-		return disk.OpenFaulty(dir, func(op, file string) (error, bool) {
+	open = func(dir string) (*disk.Store, error) {
+		return disk.OpenFaulty(dir, func(string, string) (error, bool) { //nolint:revive // as OpenFaulty has it
 			mu.Lock()
 			defer mu.Unlock()
 			steps++
@@ -211,6 +216,11 @@ func powerFailure(n int) opener {
 			}
 			return errors.New("power failed"), n%2 == 1 && steps == n+1
 		})
+	}
+	return open, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return steps > n
 	}
 }
 
@@ -273,9 +283,27 @@ func (w *world) reopenDevice(i int, open opener) {
 	w.openDevice(i, open)
 }
 
-func (w *world) sync(i int) error {
-	_, err := w.devices[i].device.Sync(w.ctx())
+func (w *world) sync(i int) error { return w.syncUntil(w.ctx(), i) }
+
+func (w *world) syncUntil(ctx context.Context, i int) error {
+	report, err := w.devices[i].device.Sync(ctx)
+	w.origin.seen.report(report)
 	return err
+}
+
+// cut has all connections of a sync cut once, or has the network gone until the
+// user gives up.
+func (w *world) cut(i, after int, outage bool) {
+	what := "cuts"
+	ctx, giveUp := context.WithCancel(w.ctx())
+	defer giveUp()
+	onCut := func() {}
+	if outage {
+		what, onCut = "outages", giveUp
+	}
+	w.flaky.cutAfter(after, outage, onCut)
+	w.syncUntil(ctx, i) //nolint:errcheck // it may fail
+	w.origin.seen.hit(what, w.flaky.heal())
 }
 
 func (w *world) mustSync(i int) {
@@ -316,19 +344,23 @@ func (w *world) do(s step) {
 			return nil // the sync was first
 		}))
 	case "cut":
-		w.flaky.cutAfter(s.n)
-		w.sync(i)
-		w.flaky.heal()
+		w.cut(i, s.n, false)
+	case "outage":
+		w.cut(i, s.n, true)
 	case "crash":
-		w.reopenDevice(i, powerFailure(s.n))
+		open, failed := powerFailure(s.n)
+		w.reopenDevice(i, open)
 		w.sync(i)
 		w.reopenDevice(i, disk.Open)
+		w.origin.seen.hit("crashes", failed())
 	case "crash-server":
+		open, failed := powerFailure(s.n)
 		w.stopServer()
-		w.startServer(powerFailure(s.n))
+		w.startServer(open)
 		w.sync(i)
 		w.stopServer()
 		w.startServer(disk.Open)
+		w.origin.seen.hit("crashes of the server", failed())
 	case "restart":
 		w.stopServer()
 		w.startServer(disk.Open)
@@ -366,7 +398,8 @@ func together(all ...func() error) error {
 
 func (w *world) work(i int, r *rand.Rand) error {
 	d := w.devices[i]
-	return session(w.ctx(), d.store, d.repo, "w/data", r, w.rec)
+	s := session{st: d.store, repo: d.repo, layer: "w/data", skew: skews[i], name: fmt.Sprintf("device-%d", i)}
+	return s.run(w.ctx(), r, w.rec)
 }
 
 // rollback makes an older version the newest again, as a user would who has
@@ -495,6 +528,7 @@ func (w *world) settle() {
 		moved := false
 		for i := range w.devices {
 			report, err := w.devices[i].device.Sync(w.ctx())
+			w.origin.seen.report(report)
 			if err != nil {
 				w.t.Fatalf("device %d does not settle: %v", i, err)
 			}
@@ -520,6 +554,7 @@ func (w *world) check() {
 		}
 		w.checkHistory(rp, at.Head)
 		w.checkLines(st, rp, at.Head)
+		w.lookAround(st, at)
 		for i, d := range w.devices {
 			w.whole(fmt.Sprintf("device %d", i), d.store, d.repo)
 			for here, there := range map[string]string{"w/data": "ana/w/data", "w/system": "ana/w/system", "base": "base"} {
@@ -577,6 +612,24 @@ func (w *world) checkLines(st *disk.Store, rp *repo.Repo, head store.Head) {
 	}
 }
 
+// lookAround counts what is in the version that all have at the end.
+func (w *world) lookAround(st *disk.Store, at repo.Resolved) {
+	t, err := manifest.ReadTree(w.ctx(), st, at.Version.Tree)
+	w.must(err)
+	names := map[layers.Type]string{
+		layers.Hardlink: "hard links", layers.Symlink: "symbolic links", layers.Whiteout: "whiteouts", layers.Dir: "directories",
+	}
+	for i := range t {
+		if name := names[t[i].Type]; name != "" {
+			w.origin.seen.add(name, 1)
+		}
+		if strings.Contains(t[i].Path, " (from ") {
+			w.origin.seen.add("kept files", 1)
+		}
+	}
+	w.origin.seen.add("scripts", 1)
+}
+
 // tell logs the history of a layer, and which versions have a line.
 func (w *world) tell(st *disk.Store, rp *repo.Repo, head store.Head, line string) {
 	for e, err := range rp.Log(w.ctx(), head) {
@@ -600,6 +653,9 @@ type flakyListener struct {
 	mu     sync.Mutex
 	budget int // bytes until all connections are cut
 	armed  bool
+	outage bool   // new connections are cut, too
+	onCut  func() // called at each cut
+	hit    bool
 	conns  map[*flakyConn]struct{}
 }
 
@@ -651,17 +707,20 @@ func (t *turn) Close() error {
 	return nil
 }
 
-// cutAfter lets n more bytes through, in both directions together.
-func (l *flakyListener) cutAfter(n int) {
+// cutAfter lets n more bytes through, in both directions together, and calls
+// onCut when it cuts.
+func (l *flakyListener) cutAfter(n int, outage bool, onCut func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.budget, l.armed = n, true
+	l.budget, l.armed, l.outage, l.onCut, l.hit = n, true, outage, onCut, false
 }
 
-func (l *flakyListener) heal() {
+// heal ends the faults and reports whether there was one.
+func (l *flakyListener) heal() (hit bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed = false
+	return l.hit
 }
 
 // spend takes bytes off the budget and cuts all connections when it is used up.
@@ -677,6 +736,8 @@ func (l *flakyListener) spend(n int) error {
 	for c := range l.conns {
 		c.Conn.Close()
 	}
+	l.armed, l.hit = l.outage, true
+	l.onCut()
 	return net.ErrClosed
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // cross sends an error over the wire.
-func cross(t *testing.T, err error) (got error, status int) { //nolint:staticcheck // the error is what has crossed
+func cross(t *testing.T, err error) (status int, got error) {
 	t.Helper()
 	e, status := ToError(err)
 	b, err := json.Marshal(e)
@@ -24,14 +24,14 @@ func cross(t *testing.T, err error) (got error, status int) { //nolint:staticche
 	if err := json.Unmarshal(b, &received); err != nil {
 		t.Fatal(err)
 	}
-	return received.Err(), status
+	return status, received.Err()
 }
 
 func TestErrorsCrossTheWire(t *testing.T) {
 	for _, c := range codes {
 		t.Run(c.code, func(t *testing.T) {
 			sent := fmt.Errorf("push to layer: %w", c.err)
-			got, status := cross(t, sent)
+			status, got := cross(t, sent)
 			if status != c.status {
 				t.Errorf("status %d, want %d", status, c.status)
 			}
@@ -43,7 +43,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 					t.Errorf("taken for %s: %t", other.code, errors.Is(got, other.err))
 				}
 			}
-			again, _ := cross(t, got) // as from a server to one behind it
+			_, again := cross(t, got) // as from a server to one behind it
 			if !errors.Is(again, c.err) {
 				t.Errorf("sent on it is %v", again)
 			}
@@ -53,7 +53,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 
 func TestMissingErrorCrossesTheWire(t *testing.T) {
 	ids := []store.ID{{1}, {2, 3}}
-	got, status := cross(t, fmt.Errorf("push: %w", &MissingError{IDs: ids}))
+	status, got := cross(t, fmt.Errorf("push: %w", &MissingError{IDs: ids}))
 	missing := (*MissingError)(nil)
 	if !errors.As(got, &missing) || !slices.Equal(missing.IDs, ids) || status != http.StatusConflict {
 		t.Errorf("got %v, status %d", got, status)
@@ -61,7 +61,7 @@ func TestMissingErrorCrossesTheWire(t *testing.T) {
 }
 
 func TestFaultsStayAtHome(t *testing.T) {
-	got, status := cross(t, errors.New("open /srv/secret: permission denied"))
+	status, got := cross(t, errors.New("open /srv/secret: permission denied"))
 	if status != http.StatusInternalServerError || strings.Contains(got.Error(), "secret") {
 		t.Errorf("got %v, status %d", got, status)
 	}

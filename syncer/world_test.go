@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"satchel/layers"
 	"satchel/layers/manifest"
 	"satchel/layers/repo"
@@ -171,7 +169,7 @@ func (w *world) ctx() context.Context { return context.Background() }
 
 func (w *world) home(i int) string { return filepath.Join(w.dir, fmt.Sprintf("home%d", i)) }
 
-func (o *origin) world(t *rapid.T) *world {
+func (o *origin) world(t failer) *world {
 	dir, err := os.MkdirTemp(filepath.Dir(o.dir), "satchel-model-")
 	if err != nil {
 		t.Fatal(err)

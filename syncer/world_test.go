@@ -52,7 +52,7 @@ func memoryDir(t testing.TB) string {
 	if _, err := os.Stat(parent); err != nil {
 		parent = ""
 	}
-	dir, err := os.MkdirTemp(parent, "satchel-model-")
+	dir, err := os.MkdirTemp(parent, "satchel-model-") //nolint:usetesting // t.TempDir is not in memory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func (w *world) close() {
 		w.closeDevice(i)
 	}
 	w.stopServer()
-	w.flaky.Listener.Close()
+	w.flaky.Close()
 	if w.dir != w.origin.dir {
 		os.RemoveAll(w.dir)
 	}

@@ -86,7 +86,7 @@ func (a *app) withDevice(limits *bandwidth, fn func(*device.Device) error) error
 		if err != nil {
 			return err
 		}
-		defer d.Close()
+		defer d.Close() //nolint:errcheck // only idle connections are closed
 		defer bar.done()
 		return fn(d)
 	})

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +55,7 @@ func (r *Reader) next() (Record, error) {
 	if err := r.full(head); err != nil {
 		return Record{}, err
 	}
-	t, n := Type(head[0]), binary.LittleEndian.Uint32(head[1:])
+	t, n := Type(head[0]), le.Uint32(head[1:])
 	if err := t.check(uint64(n)); err != nil {
 		return Record{}, fmt.Errorf("read stream: %w", err)
 	}
@@ -83,7 +82,7 @@ func (r *Reader) header() error {
 	if string(head[:len(magic)]) != magic {
 		return fmt.Errorf("read stream: it begins with %q: %w", head[:len(magic)], syncer.ErrMalformed)
 	}
-	if v := binary.LittleEndian.Uint32(head[len(magic):]); v != syncer.Version {
+	if v := le.Uint32(head[len(magic):]); v != syncer.Version {
 		return fmt.Errorf("stream of version %d, this program reads %d: %w", v, syncer.Version, syncer.ErrProtocol)
 	}
 	return nil
@@ -105,7 +104,7 @@ func (r *Reader) payload(n int) error {
 
 // ended checks the end record, and that nothing follows it.
 func (r *Reader) ended() error {
-	if n := binary.LittleEndian.Uint32(r.buf); n != r.count {
+	if n := le.Uint32(r.buf); n != r.count {
 		return fmt.Errorf("read stream: %d records where its end counts %d: %w", r.count, n, syncer.ErrMalformed)
 	}
 	if _, err := r.r.ReadByte(); err == nil {

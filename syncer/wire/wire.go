@@ -21,10 +21,10 @@
 package wire
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"satchel/store"
+	"satchel/store/delta"
 	"satchel/store/pack"
 	"satchel/syncer"
 )
@@ -42,6 +42,8 @@ const (
 	Wants
 	end
 	failure
+	Pair
+	Delta
 )
 
 // MaxFrame is the longest pack frame, in bytes.
@@ -52,7 +54,10 @@ const (
 	headerLen  = len(magic) + 4
 	recordLen  = 1 + 4 // type and length
 	idLen      = len(store.ID{})
-	maxFailure = 1 << 20 // bytes of a refusal
+	maxFailure = 1 << 20       // bytes of a refusal
+	pairLen    = 8 + 8 + 2 + 2 // of what comes before a pair's IDs
+	deltaLen   = 4             // of what comes before a delta
+	deltaMore  = 1 << 10       // of a delta, beyond the longest target
 	bufferLen  = 32 << 10
 )
 
@@ -63,16 +68,19 @@ var limits = [...]int{
 	Wants:   syncer.MaxIDs / 8,
 	end:     4,
 	failure: maxFailure,
+	Pair:    pairLen + syncer.MaxPairBase*idLen + syncer.MaxPairTarget*(idLen+4),
+	Delta:   deltaLen + delta.MaxTarget + deltaMore,
 }
 
 // check reports a payload that a record of that type may not have.
 func (t Type) check(n uint64) error {
 	switch {
-	case t < IDs || t > failure:
+	case t < IDs || t > Delta:
 		return fmt.Errorf("record of type %d: %w", t, syncer.ErrMalformed)
 	case n > uint64(limits[t]):
 		return fmt.Errorf("record of type %d and %d bytes, want at most %d: %w", t, n, limits[t], syncer.ErrTooLarge)
-	case t == IDs && n%uint64(idLen) != 0, t == end && n != uint64(limits[end]):
+	case t == IDs && n%uint64(idLen) != 0, t == end && n != uint64(limits[end]),
+		t == Pair && n < pairLen, t == Delta && n < deltaLen:
 		return fmt.Errorf("record of type %d and %d bytes: %w", t, n, syncer.ErrMalformed)
 	}
 	return nil
@@ -111,5 +119,5 @@ func (r Record) Wants(n int) ([]bool, error) {
 }
 
 func appendHeader(b []byte) []byte {
-	return binary.LittleEndian.AppendUint32(append(b, magic...), syncer.Version)
+	return le.AppendUint32(append(b, magic...), syncer.Version)
 }

@@ -31,6 +31,8 @@ type item struct {
 	ids   []store.ID
 	frame []byte
 	wants []bool
+	pair  *syncer.Pair
+	delta []byte // of pair 3
 }
 
 func write(w *wire.Writer, items []item) error {
@@ -41,6 +43,10 @@ func write(w *wire.Writer, items []item) error {
 			err = w.IDs(it.ids)
 		case it.wants != nil:
 			err = w.Wants(it.wants)
+		case it.pair != nil:
+			err = w.Pair(*it.pair)
+		case it.delta != nil:
+			err = w.Delta(3, it.delta)
 		default:
 			err = w.Frame(it.frame)
 		}
@@ -83,6 +89,17 @@ func read(r io.Reader, want []item) (got []item, err error) {
 			it.ids = rec.IDs()
 		case wire.Frame:
 			it.frame = bytes.Clone(rec.Frame())
+		case wire.Pair:
+			p, err := rec.Pair()
+			if err != nil {
+				return got, err
+			}
+			it.pair = &p
+		case wire.Delta:
+			n, data := rec.Delta()
+			if it.delta = append([]byte{}, data...); n != 3 {
+				return got, fmt.Errorf("delta of pair %d", n)
+			}
 		case wire.Wants:
 			if len(got) < len(want) {
 				if it.wants, err = rec.Wants(len(want[len(got)].wants)); err != nil {
@@ -103,6 +120,8 @@ func TestGolden(t *testing.T) {
 		{frame: []byte("a frame")},
 		{wants: []bool{true, false, false, true, false, false, false, false, true}},
 		{ids: []store.ID{}},
+		{pair: &syncer.Pair{Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Lens: []int{8, 9}, Offset: 1 << 40}},
+		{delta: []byte("a delta")},
 	}
 	var failed bytes.Buffer
 	w := wire.NewWriter(&failed)
@@ -147,7 +166,18 @@ func drawItem() *rapid.Generator[item] {
 		return item{frame: bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, n)}
 	})
 	wants := rapid.Map(rapid.SliceOfN(rapid.Bool(), 0, 70), func(bs []bool) item { return item{wants: bs} })
-	return rapid.OneOf(ids, frame, wants)
+	pair := rapid.Custom(func(t *rapid.T) item {
+		p := &syncer.Pair{Base: []store.ID{}, BaseOffset: rapid.Int64Min(0).Draw(t, "base offset"), Offset: rapid.Int64Min(0).Draw(t, "offset")}
+		for _, b := range rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "base") {
+			p.Base = append(p.Base, id(b))
+		}
+		for _, n := range rapid.SliceOfN(rapid.IntRange(1, store.MaxChunk), 1, 2).Draw(t, "target") {
+			p.Target, p.Lens = append(p.Target, id(byte(n))), append(p.Lens, n)
+		}
+		return item{pair: p}
+	})
+	delta := rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 100), func(b []byte) item { return item{delta: b} })
+	return rapid.OneOf(ids, frame, wants, pair, delta)
 }
 
 // TestRoundTrip checks that what was written is read, however the bytes
@@ -204,7 +234,17 @@ func TestRefused(t *testing.T) {
 		"a later version":     {"SLWS\x02\x00\x00\x00" + ends, syncer.ErrProtocol},
 		"version 0":           {"SLWS\x00\x00\x00\x00" + ends, syncer.ErrProtocol},
 		"type 0":              {header + raw(0, 0, ""), syncer.ErrMalformed},
-		"type 6":              {header + raw(6, 0, ""), syncer.ErrMalformed},
+		"type 8":              {header + raw(8, 0, ""), syncer.ErrMalformed},
+		"a short pair":        {header + raw(6, 19, strings.Repeat("\x00", 19)), syncer.ErrMalformed},
+		"a pair of nothing":   {header + raw(6, 20, strings.Repeat("\x00", 20)), syncer.ErrMalformed},
+		"a pair cut short":    {header + raw(6, 20, strings.Repeat("\x00", 16)+"\x01\x00\x00\x00"), syncer.ErrMalformed},
+		"a base before 0":     {header + raw(6, 20+36, strings.Repeat("\xff", 8)+strings.Repeat("\x00", 10)+"\x01\x00"+strings.Repeat("\x01", 36)), syncer.ErrMalformed},
+		"an empty chunk":      {header + raw(6, 20+36, strings.Repeat("\x00", 18)+"\x01\x00"+strings.Repeat("\x00", 36)), syncer.ErrMalformed},
+		"too long a chunk":    {header + raw(6, 20+36, strings.Repeat("\x00", 18)+"\x01\x00"+strings.Repeat("\xff", 36)), syncer.ErrMalformed},
+		"too many of a pair":  {header + raw(6, 20+36*2049, strings.Repeat("\x00", 18)+"\x01\x08"+strings.Repeat("\x01", 36*2049)), syncer.ErrTooLarge},
+		"too long a pair":     {header + raw(6, 20+32*4096+36*2048+1, ""), syncer.ErrTooLarge},
+		"a short delta":       {header + raw(7, 3, "\x00\x00\x00"), syncer.ErrMalformed},
+		"too long a delta":    {header + raw(7, 4+8<<20+1<<20, ""), syncer.ErrTooLarge},
 		"type 255":            {header + raw(255, 0, ""), syncer.ErrMalformed},
 		"IDs of 33 bytes":     {header + raw(1, 33, strings.Repeat("x", 33)), syncer.ErrMalformed},
 		"too many IDs":        {header + raw(1, 32*16385, ""), syncer.ErrTooLarge},
@@ -405,6 +445,17 @@ func FuzzReader(f *testing.F) {
 				if wants, err = rec.Wants(8 * n); err == nil {
 					err = w.Wants(wants)
 				}
+			case wire.Pair:
+				p, bad := rec.Pair()
+				if bad != nil {
+					return
+				}
+				payloads += 20 + 32*len(p.Base) + 36*len(p.Target)
+				err = w.Pair(p)
+			case wire.Delta:
+				n, data := rec.Delta()
+				payloads += 4 + len(data)
+				err = w.Delta(n, data)
 			default:
 				t.Fatalf("record of type %d", rec.Type)
 			}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,7 +62,7 @@ func (w *Writer) Wants(wants []bool) error {
 
 // Close ends the stream. It does not close the underlying writer.
 func (w *Writer) Close() error {
-	return w.finish(end, binary.LittleEndian.AppendUint32(nil, w.count))
+	return w.finish(end, le.AppendUint32(nil, w.count))
 }
 
 // Fail ends the stream with a refusal, in the form that [syncer.ToError] gives
@@ -115,7 +114,7 @@ func (w *Writer) begin(t Type, n int) error {
 		head = appendHeader(head)
 		w.begun = true
 	}
-	w.write(binary.LittleEndian.AppendUint32(append(head, byte(t)), uint32(n)))
+	w.write(le.AppendUint32(append(head, byte(t)), uint32(n)))
 	w.count++
 	return w.err
 }

@@ -1,0 +1,138 @@
+// Package deltas makes and applies the deltas of pairs, for both ends of a sync.
+//
+// # Vocabulary
+//
+// A pair names two runs of chunks: a base, which both ends hold, and a target,
+// which one of them lacks. The delta is what makes the target of the base.
+//
+// # Invariants
+//
+//   - Of what a delta makes, every chunk is named anew: a delta can bring nothing
+//     but the chunks that its pair names.
+//   - Memory is bounded, however many pairs are worked on.
+//
+// # The one idea
+//
+// Chunks are what is verified and stored; a delta is only another way for them
+// to travel.
+package deltas
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"satchel/store"
+	"satchel/store/chunk"
+	"satchel/store/delta"
+	"satchel/syncer"
+)
+
+// room bounds the bytes of the bases and targets that are worked on together.
+const room = delta.MaxBase + 2*delta.MaxTarget
+
+// buffers spare the memory of bases and targets.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// A Codec makes and applies deltas over one store. Its methods may be called
+// from several goroutines at once.
+type Codec struct {
+	get    store.Getter
+	domain chunk.Domain
+	room   *semaphore.Weighted
+}
+
+// New returns a codec for the chunks of a store of that domain.
+func New(get store.Getter, domain chunk.Domain) *Codec {
+	return &Codec{get: get, domain: domain, room: semaphore.NewWeighted(room)}
+}
+
+// reserve waits for room for a pair. How long the chunks of its base are shows
+// only when they are read.
+func (c *Codec) reserve(ctx context.Context, p *syncer.Pair) (release func(), err error) {
+	base := min(len(p.Base)*min(c.domain.Max, delta.MaxBase), delta.MaxBase)
+	n := int64(base + p.Size())
+	if err := c.room.Acquire(ctx, n); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { c.room.Release(n) }, nil
+}
+
+// Make returns the delta of a pair. It fails with [store.ErrNotExist] when a
+// chunk is not in the store, and with [syncer.ErrMalformed] or
+// [syncer.ErrTooLarge] when the chunks are not as the pair says.
+func (c *Codec) Make(ctx context.Context, p *syncer.Pair) ([]byte, error) {
+	release, err := c.reserve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	base, target := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
+	defer buffers.Put(base)
+	defer buffers.Put(target)
+	if err := c.base(ctx, p, base); err != nil {
+		return nil, err
+	}
+	*target = slices.Grow((*target)[:0], p.Size())
+	for i, id := range p.Target {
+		b, err := c.get.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) != p.Lens[i] {
+			return nil, fmt.Errorf("chunk %s of %d bytes, not %d: %w", id.Short(), len(b), p.Lens[i], syncer.ErrMalformed)
+		}
+		*target = append(*target, b...)
+	}
+	return delta.Encode(nil, delta.Span{Data: *base, Offset: p.BaseOffset}, delta.Span{Data: *target, Offset: p.Offset}), nil
+}
+
+// Apply calls take with the chunks of a pair's target, made of its base and its
+// delta; take must not keep them. It fails with [store.ErrNotExist] when a chunk of the base is not in
+// the store, and with [syncer.ErrForged] when the delta makes anything but what
+// the pair names.
+func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, data []byte, take func(chunks [][]byte) error) error {
+	release, err := c.reserve(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer release()
+	base, buf := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
+	defer buffers.Put(base)
+	defer buffers.Put(buf)
+	if err := c.base(ctx, p, base); err != nil {
+		return err
+	}
+	target, err := delta.Decode((*buf)[:0], delta.Span{Data: *base, Offset: p.BaseOffset}, p.Offset, p.Size(), data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", syncer.ErrForged, err)
+	}
+	*buf = target
+	chunks := make([][]byte, len(p.Lens))
+	for i, n := range p.Lens {
+		chunks[i], target = target[:n:n], target[n:]
+		if c.domain.ID(chunks[i]) != p.Target[i] {
+			return fmt.Errorf("chunk %s: a delta makes another: %w", p.Target[i].Short(), syncer.ErrForged)
+		}
+	}
+	return take(chunks)
+}
+
+// base reads the base of a pair into a buffer.
+func (c *Codec) base(ctx context.Context, p *syncer.Pair, buf *[]byte) error {
+	*buf = (*buf)[:0]
+	for _, id := range p.Base {
+		b, err := c.get.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if len(*buf)+len(b) > delta.MaxBase {
+			return fmt.Errorf("base of more than %d bytes: %w", delta.MaxBase, syncer.ErrTooLarge)
+		}
+		*buf = append(*buf, b...)
+	}
+	return nil
+}

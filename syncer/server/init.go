@@ -22,6 +22,7 @@ const (
 	storeName     = "store"
 	authorityName = "ca"
 	registryName  = "registry.db"
+	deltasName    = "deltas"
 )
 
 // Made is what the making of a server's directory tells, once.

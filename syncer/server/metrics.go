@@ -23,6 +23,7 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	chunks   *prometheus.CounterVec
 	pushes   *prometheus.CounterVec
+	deltas   *prometheus.CounterVec
 
 	mu      sync.Mutex
 	devices map[string]int // requests under way
@@ -45,6 +46,7 @@ func newMetrics(st *disk.Store) *metrics {
 	m.bytes = counter("frame_bytes_total", "Bytes of pack frames received and sent.", "direction")
 	m.chunks = counter("chunks_total", "Chunks received and sent.", "direction")
 	m.pushes = counter("pushes_total", "Pushes by outcome: ok, or the code of the refusal. Of those with code moved, devices merge and push again.", "outcome")
+	m.deltas = counter("deltas_total", "Deltas sent: made for it, or made before.", "source")
 	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "satchel_request_seconds", Help: "How long requests took.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
@@ -74,6 +76,16 @@ func (m *metrics) request(route string, status int, took time.Duration) {
 // moved counts a frame.
 func (m *metrics) moved(direction string, bytes int) {
 	m.bytes.WithLabelValues(direction).Add(float64(bytes))
+}
+
+// delta counts a delta that is sent.
+func (m *metrics) delta(made bool, bytes int) {
+	source := "kept"
+	if made {
+		source = "made"
+	}
+	m.deltas.WithLabelValues(source).Inc()
+	m.moved(out, bytes)
 }
 
 // pushed counts a push.

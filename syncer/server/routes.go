@@ -24,6 +24,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("PUT /v1/workspaces/{id}", s.device(s.putWorkspace))
 	mux.Handle("POST /v1/layers/{id}/history", s.device(s.history))
 	mux.Handle("POST /v1/layers/{id}/fetch", s.device(s.fetch))
+	mux.Handle("POST /v1/layers/{id}/deltas", s.device(s.getDeltas))
 	mux.Handle("POST /v1/layers/{id}/offer", s.device(s.offer))
 	mux.Handle("POST /v1/layers/{id}/upload", s.device(s.upload))
 	mux.Handle("POST /v1/layers/{id}/push", s.device(s.push))

@@ -37,6 +37,7 @@ import (
 
 	"satchel/layers/repo"
 	"satchel/store/disk"
+	"satchel/syncer/deltas"
 	"satchel/syncer/identity"
 	"satchel/syncer/registry"
 )
@@ -54,6 +55,9 @@ type Server struct {
 
 	transfers *transfers          // requests that move chunks
 	checks    *semaphore.Weighted // pushes of which a whole tree is in memory
+
+	codec  *deltas.Codec
+	deltas *deltaCache
 
 	reach     *reach
 	lastHeads heads
@@ -121,6 +125,10 @@ func (s *Server) open(dir string, open func(string) (*disk.Store, error)) (err e
 	}
 	s.repo = repo.New(s.store, deviceName)
 	s.reach = newReach(s.store, maxReach)
+	s.codec = deltas.New(s.store, s.store.Domain())
+	if s.deltas, err = openDeltaCache(filepath.Join(dir, deltasName), deltaLimit); err != nil {
+		return err
+	}
 	s.metrics = newMetrics(s.store)
 	return nil
 }

@@ -1,12 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"satchel/layers/manifest"
 	"satchel/store"
@@ -40,7 +40,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, d caller) error 
 	}
 	defer wr.Close()
 	// What has arrived is kept even when the device is gone.
-	u := &uploading{server: s, ctx: context.WithoutCancel(r.Context()), device: d.Name, writer: wr}
+	u := &uploading{server: s, ctx: context.WithoutCancel(r.Context()), device: d, layer: layer, writer: wr}
 	err = u.receive(wire.NewReader(r.Body))
 	if kept := u.keep(); err == nil {
 		err = kept
@@ -61,8 +61,10 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, d caller) error 
 type uploading struct {
 	server *Server
 	ctx    context.Context
-	device string
+	device caller
+	layer  store.LayerID
 	writer store.Writer
+	view   *view // made when a pair comes
 
 	plain []byte     // of the last frame
 	ids   []store.ID // not noted yet, in the form in which they will be
@@ -70,7 +72,7 @@ type uploading struct {
 	total int64      // chunks
 }
 
-// receive takes frames to the end of the stream.
+// receive takes frames and deltas to the end of the stream.
 func (u *uploading) receive(stream *wire.Reader) error {
 	for {
 		rec, err := stream.Next()
@@ -80,10 +82,15 @@ func (u *uploading) receive(stream *wire.Reader) error {
 		if err != nil {
 			return streamError(err)
 		}
-		if rec.Type != wire.Frame {
-			return fmt.Errorf("upload of a record of type %d: %w", rec.Type, syncer.ErrMalformed)
+		switch rec.Type {
+		case wire.Frame:
+			err = u.frame(rec.Frame())
+		case wire.Pair:
+			err = u.pair(rec, stream)
+		default:
+			err = fmt.Errorf("upload of a record of type %d: %w", rec.Type, syncer.ErrMalformed)
 		}
-		if err := u.frame(rec.Frame()); err != nil {
+		if err != nil {
 			return err
 		}
 		if len(u.ids) >= uploadChunks || u.bytes >= uploadBytes {
@@ -112,18 +119,71 @@ func (u *uploading) frame(frame []byte) error {
 	}
 	rest := content.Data
 	for i, id := range ids {
-		f := asContents
-		if strings.HasPrefix(string(rest[:min(len(rest), len(manifest.Magic))]), manifest.Magic) {
-			f = asManifest
-		}
-		u.ids = append(u.ids, noted(f, id))
+		u.note(id, rest)
 		rest = rest[content.Lens[i]:]
 	}
-	u.bytes += len(frame)
-	u.total += int64(len(ids))
-	u.server.metrics.moved(in, len(frame))
-	u.server.metrics.chunks.WithLabelValues(in).Add(float64(len(ids)))
+	u.count(len(ids), len(frame))
 	return nil
+}
+
+// note notes a chunk, the first bytes of which tell whether it is a manifest.
+func (u *uploading) note(id store.ID, data []byte) {
+	f := asContents
+	if bytes.HasPrefix(data, []byte(manifest.Magic)) {
+		f = asManifest
+	}
+	u.ids = append(u.ids, noted(f, id))
+}
+
+func (u *uploading) count(chunks, moved int) {
+	u.bytes += moved
+	u.total += int64(chunks)
+	u.server.metrics.moved(in, moved)
+	u.server.metrics.chunks.WithLabelValues(in).Add(float64(chunks))
+}
+
+// pair takes a pair and the delta that comes after it.
+func (u *uploading) pair(rec wire.Record, stream *wire.Reader) error {
+	p, err := rec.Pair()
+	if err != nil {
+		return err
+	}
+	if err := u.sees(p.Base); err != nil {
+		return err
+	}
+	if rec, err = stream.Next(); err != nil && !errors.Is(err, io.EOF) {
+		return streamError(err)
+	}
+	if err != nil || rec.Type != wire.Delta {
+		return fmt.Errorf("a pair without its delta: %w", syncer.ErrMalformed)
+	}
+	_, data := rec.Delta()
+	err = u.server.codec.Apply(u.ctx, &p, data, func(chunks [][]byte) error {
+		ids, err := u.writer.Put(u.ctx, chunks...)
+		for i := range ids {
+			u.note(ids[i], chunks[i])
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrCorrupt) && !errors.Is(err, syncer.ErrForged) {
+		return damaged(err)
+	}
+	if err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	u.count(len(p.Target), len(data))
+	return nil
+}
+
+// sees checks that the device may see all of a base. A chunk that it may not
+// see is, to it, not there.
+func (u *uploading) sees(base []store.ID) (err error) {
+	if u.view == nil {
+		if u.view, err = u.server.view(u.ctx, u.device, u.layer); err != nil {
+			return err
+		}
+	}
+	return u.view.holds(u.ctx, base)
 }
 
 // keep makes durable what has arrived, and only then notes who has shown to
@@ -135,7 +195,7 @@ func (u *uploading) keep() error {
 	if err := u.writer.Flush(u.ctx); err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
-	if err := u.server.registry.Uploaded(u.ctx, u.device, u.ids); err != nil {
+	if err := u.server.registry.Uploaded(u.ctx, u.device.Name, u.ids); err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
 	u.ids, u.bytes = u.ids[:0], 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"satchel/store"
@@ -146,6 +147,18 @@ func (v *view) sees(ctx context.Context, f form, ids []store.ID) (sees, uploaded
 		open = left
 	}
 	return sees, uploaded, nil
+}
+
+// holds fails with [store.ErrNotExist] unless the device may see all the chunks.
+func (v *view) holds(ctx context.Context, ids []store.ID) error {
+	sees, _, err := v.sees(ctx, anything, ids)
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(sees, false); i >= 0 {
+		return fmt.Errorf("chunk %s: %w", ids[i].Short(), store.ErrNotExist)
+	}
+	return nil
 }
 
 // other returns what the n-th other layer that the device may read reaches, or

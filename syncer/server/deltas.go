@@ -1,0 +1,98 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"satchel/store"
+	"satchel/syncer"
+	"satchel/syncer/wire"
+)
+
+// readPairs reads a body that is a stream of pairs.
+func readPairs(r *http.Request) ([]syncer.Pair, error) {
+	var pairs []syncer.Pair
+	stream := wire.NewReader(r.Body)
+	for ids := 0; ; {
+		rec, err := stream.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return pairs, nil
+		case err != nil:
+			return nil, streamError(err)
+		case rec.Type != wire.Pair:
+			return nil, fmt.Errorf("record of type %d among pairs: %w", rec.Type, syncer.ErrMalformed)
+		}
+		p, err := rec.Pair()
+		if err != nil {
+			return nil, err
+		}
+		if ids += len(p.Base) + len(p.Target); ids > syncer.MaxIDs {
+			return nil, fmt.Errorf("pairs of more than %d chunks: %w", syncer.MaxIDs, syncer.ErrTooLarge)
+		}
+		pairs = append(pairs, p)
+	}
+}
+
+// getDeltas answers with the deltas of pairs. It leaves out those of which it
+// cannot tell the device that it has the base.
+func (s *Server) getDeltas(w http.ResponseWriter, r *http.Request, d caller) error {
+	layer, err := s.layer(r, d, syncer.Read)
+	if err != nil {
+		return err
+	}
+	pairs, err := readPairs(r)
+	if err != nil {
+		return err
+	}
+	v, err := s.view(r.Context(), d, layer)
+	if err != nil {
+		return err
+	}
+	for i := range pairs {
+		for _, id := range pairs[i].Target {
+			if !v.own.has(id) {
+				return fmt.Errorf("fetch chunk %s of layer %s: %w", id.Short(), layer, syncer.ErrForbidden)
+			}
+		}
+	}
+	done, err := s.transfers.begin(r.Context(), d.Name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	defer s.guard(r, d, layer, syncer.Read)()
+	return s.answer(w, r, func(stream *wire.Writer) error {
+		for i := range pairs {
+			if err := s.sendDelta(r, v, stream, i, &pairs[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sendDelta answers with one delta, made now if it was not before.
+func (s *Server) sendDelta(r *http.Request, v *view, stream *wire.Writer, i int, p *syncer.Pair) error {
+	err := v.holds(r.Context(), p.Base)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	data, made, err := s.deltas.get(r.Context(), s.keyOf(p), func() ([]byte, error) {
+		return s.codec.Make(r.Context(), p)
+	})
+	switch {
+	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
+		return damaged(err)
+	case err != nil:
+		return err
+	}
+	s.metrics.delta(made, len(data))
+	s.metrics.chunks.WithLabelValues(out).Add(float64(len(p.Target)))
+	return stream.Delta(i, data)
+}

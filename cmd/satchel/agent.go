@@ -12,7 +12,7 @@ import (
 )
 
 func newAgent(a *app) *cobra.Command {
-	var limits bandwidth
+	var line transfer
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Keep this home in sync until told to end",
@@ -23,7 +23,7 @@ for a home; satchel sync may be used beside it.`,
   systemctl --user enable --now satchel-agent`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDevice(&limits, func(d *device.Device) error {
+			return a.withDevice(&line, func(d *device.Device) error {
 				a.notifySystemd(daemon.SdNotifyReady)
 				defer a.notifySystemd(daemon.SdNotifyStopping)
 				var w watchword
@@ -35,7 +35,7 @@ for a home; satchel sync may be used beside it.`,
 			})
 		},
 	}
-	limits.flags(c)
+	line.flags(c)
 	return c
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func newFetch(a *app) *cobra.Command {
-	var limits bandwidth
+	var line transfer
 	c := &cobra.Command{
 		Use:   "fetch LAYER@VERSION",
 		Short: "Fetch an older version of a layer, to roll back to or look at",
@@ -26,7 +26,7 @@ before it. This fetches one of those with all its files.`,
 			if !exact {
 				return usageError{fmt.Errorf("%q: want LAYER@VERSION (satchel layer log %s lists the versions)", argv[0], name)}
 			}
-			return a.withDevice(&limits, func(d *device.Device) error {
+			return a.withDevice(&line, func(d *device.Device) error {
 				if err := d.Fetch(c.Context(), name, digits); err != nil {
 					return err
 				}
@@ -35,6 +35,6 @@ before it. This fetches one of those with all its files.`,
 			})
 		},
 	}
-	limits.flags(c)
+	line.flags(c)
 	return c
 }

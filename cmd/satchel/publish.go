@@ -10,7 +10,7 @@ import (
 )
 
 func newPublish(a *app) *cobra.Command {
-	var limits bandwidth
+	var line transfer
 	c := &cobra.Command{
 		Use:   "publish LAYER",
 		Short: "Send an os or group layer to the server",
@@ -23,7 +23,7 @@ when an administrator grants it to them.`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeLayers,
 		RunE: func(c *cobra.Command, argv []string) error {
-			return a.withDevice(&limits, func(d *device.Device) error {
+			return a.withDevice(&line, func(d *device.Device) error {
 				l, err := d.Publish(c.Context(), argv[0])
 				if err != nil {
 					return err
@@ -37,6 +37,6 @@ when an administrator grants it to them.`,
 			})
 		},
 	}
-	limits.flags(c)
+	line.flags(c)
 	return c
 }

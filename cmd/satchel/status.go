@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"satchel/syncer/device"
+	"satchel/syncer/exchange"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -21,7 +22,7 @@ before compression. Without a connection it goes by what was last heard.`,
   satchel status --json`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDevice(&bandwidth{}, func(d *device.Device) error {
+			return a.withDevice(&transfer{deltas: string(exchange.Auto)}, func(d *device.Device) error {
 				st, err := d.Status(c.Context())
 				if err != nil {
 					return err

@@ -13,7 +13,7 @@ import (
 )
 
 func newSync(a *app) *cobra.Command {
-	var limits bandwidth
+	var line transfer
 	c := &cobra.Command{
 		Use:   "sync [WORKSPACE]...",
 		Short: "Bring this home and the server to the same state",
@@ -28,7 +28,7 @@ else both stay, the other one as "NAME (from DEVICE, DATE).EXT".`,
   satchel sync ana --limit-up 500K --limit-down 2M`,
 		ValidArgsFunction: a.completeWorkspaces,
 		RunE: func(c *cobra.Command, argv []string) error {
-			return a.withDevice(&limits, func(d *device.Device) error {
+			return a.withDevice(&line, func(d *device.Device) error {
 				report, err := d.Sync(c.Context(), argv...)
 				if printErr := a.print(report, func(w io.Writer) { writeReport(w, &report) }); err == nil {
 					err = printErr
@@ -37,23 +37,33 @@ else both stay, the other one as "NAME (from DEVICE, DATE).EXT".`,
 			})
 		},
 	}
-	limits.flags(c)
+	line.flags(c)
 	return c
 }
 
-// bandwidth is the limits that a user sets, as typed.
-type bandwidth struct{ up, down string }
+// transfer is how a user wants data to go over the line, as typed.
+type transfer struct{ up, down, deltas string }
 
-func (b *bandwidth) flags(c *cobra.Command) {
-	c.Flags().StringVar(&b.up, "limit-up", "", "most bytes a second to send, as 500K or 2M (default no limit)")
-	c.Flags().StringVar(&b.down, "limit-down", "", "most bytes a second to receive (default no limit)")
+func (t *transfer) flags(c *cobra.Command) {
+	c.Flags().StringVar(&t.up, "limit-up", "", "most bytes a second to send, as 500K or 2M (default no limit)")
+	c.Flags().StringVar(&t.down, "limit-down", "", "most bytes a second to receive (default no limit)")
+	c.Flags().StringVar(&t.deltas, "deltas", string(exchange.Auto), "send changed files as differences: auto (unless the line is fast), always, never")
+	_ = c.RegisterFlagCompletionFunc("deltas", cobra.FixedCompletions( // the flag is there
+		[]string{string(exchange.Auto), string(exchange.Always), string(exchange.Never)}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (b *bandwidth) parse() (up, down int64, err error) {
-	if up, err = parseLimit(b.up); err == nil {
-		down, err = parseLimit(b.down)
+// options returns the options of a device that concern the line.
+func (t *transfer) options() (o device.Options, err error) {
+	if o.LimitUp, err = parseLimit(t.up); err != nil {
+		return o, err
 	}
-	return up, down, err
+	if o.LimitDown, err = parseLimit(t.down); err != nil {
+		return o, err
+	}
+	if o.Deltas, err = exchange.ParseDeltas(t.deltas); err != nil {
+		err = usageError{err}
+	}
+	return o, err
 }
 
 func parseLimit(s string) (int64, error) {
@@ -68,18 +78,16 @@ func parseLimit(s string) (int64, error) {
 }
 
 // withDevice opens the home as an enrolled one for the length of fn.
-func (a *app) withDevice(limits *bandwidth, fn func(*device.Device) error) error {
-	up, down, err := limits.parse()
+func (a *app) withDevice(line *transfer, fn func(*device.Device) error) error {
+	opt, err := line.options()
 	if err != nil {
 		return err
 	}
 	return a.with(func(h *home) error {
 		bar := a.progress("syncing")
-		d, err := device.Open(device.Options{
-			Home: h.dir, Store: h.store, Repo: h.repo, Workspaces: h.workspaces,
-			LimitUp: up, LimitDown: down, Note: a.note,
-			Progress: func(_ string, p exchange.Progress) { bar.set(p.Done, p.Total) },
-		})
+		opt.Home, opt.Store, opt.Repo, opt.Workspaces, opt.Note = h.dir, h.store, h.repo, h.workspaces, a.note
+		opt.Progress = func(_ string, p exchange.Progress) { bar.set(p.Done, p.Total) }
+		d, err := device.Open(opt)
 		if errors.Is(err, device.ErrNotEnrolled) {
 			return fmt.Errorf("%w (first: satchel enrol, with a token from the server's administrator)", err)
 		}

@@ -17,7 +17,7 @@ import (
 func (c *Client) History(ctx context.Context, layer store.LayerID, want store.ID, have []store.ID, frame func([]byte) error) error {
 	q, err := message(http.MethodPost, layerPath(layer, "history"), syncer.HistoryRequest{Want: want, Have: have})
 	if err == nil {
-		err = c.frames(ctx, q, frame)
+		err = c.records(ctx, q, wire.Frame, func(r wire.Record) error { return frame(r.Frame()) })
 	}
 	if err != nil {
 		return fmt.Errorf("fetch history: %w", err)
@@ -32,10 +32,38 @@ func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID,
 	}
 	q, err := list(layerPath(layer, "fetch"), ids)
 	if err == nil {
-		err = c.frames(ctx, q, frame)
+		err = c.records(ctx, q, wire.Frame, func(r wire.Record) error { return frame(r.Frame()) })
 	}
 	if err != nil {
 		return fmt.Errorf("fetch chunks: %w", err)
+	}
+	return nil
+}
+
+// Deltas implements [syncer.Remote].
+func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(pair int, data []byte) error) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	q, err := body(layerPath(layer, "deltas"), func(w *wire.Writer) error {
+		for _, p := range pairs {
+			if err := w.Pair(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = c.records(ctx, q, wire.Delta, func(r wire.Record) error {
+			i, data := r.Delta()
+			if i >= len(pairs) {
+				return fmt.Errorf("delta of pair %d of %d: %w", i, len(pairs), syncer.ErrMalformed)
+			}
+			return delta(i, data)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("fetch deltas: %w", err)
 	}
 	return nil
 }
@@ -69,9 +97,14 @@ func layerPath(layer store.LayerID, what string) string {
 
 // list returns a request with a stream of one record of IDs as its body.
 func list(path string, ids []store.ID) (request, error) {
+	return body(path, func(w *wire.Writer) error { return w.IDs(ids) })
+}
+
+// body returns a request whose body is a stream of what write writes.
+func body(path string, write func(*wire.Writer) error) (request, error) {
 	var b bytes.Buffer
 	w := wire.NewWriter(&b)
-	if err := w.IDs(ids); err != nil {
+	if err := write(w); err != nil {
 		return request{}, err
 	}
 	if err := w.Close(); err != nil {
@@ -80,8 +113,8 @@ func list(path string, ids []store.ID) (request, error) {
 	return request{method: http.MethodPost, path: path, media: wire.MediaType, body: bytes.NewReader(b.Bytes())}, nil
 }
 
-// frames makes a request whose answer is a stream of frames.
-func (c *Client) frames(ctx context.Context, q request, frame func([]byte) error) error {
+// records makes a request whose answer is a stream of records of one type.
+func (c *Client) records(ctx context.Context, q request, want wire.Type, take func(wire.Record) error) error {
 	body, err := c.send(ctx, q, wire.MediaType)
 	if err != nil {
 		return err
@@ -95,10 +128,10 @@ func (c *Client) frames(ctx context.Context, q request, frame func([]byte) error
 		if err != nil {
 			return err
 		}
-		if rec.Type != wire.Frame {
-			return fmt.Errorf("record of type %d among frames: %w", rec.Type, syncer.ErrMalformed)
+		if rec.Type != want {
+			return fmt.Errorf("record of type %d among those of type %d: %w", rec.Type, want, syncer.ErrMalformed)
 		}
-		if err := frame(rec.Frame()); err != nil {
+		if err := take(rec); err != nil {
 			return err
 		}
 	}

@@ -17,13 +17,32 @@ import (
 var errAnswered = errors.New("the server has answered already")
 
 // Upload implements [syncer.Remote].
+func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit func(frame []byte) error) error) error {
+	return c.upload(ctx, layer, func(w *wire.Writer) error { return send(w.Frame) })
+}
+
+// UploadDeltas implements [syncer.Remote].
+func (c *Client) UploadDeltas(ctx context.Context, layer store.LayerID, send func(emit func(p syncer.Pair, data []byte) error) error) error {
+	return c.upload(ctx, layer, func(w *wire.Writer) error {
+		n := 0
+		return send(func(p syncer.Pair, data []byte) error {
+			if err := w.Pair(p); err != nil {
+				return err
+			}
+			n++
+			return w.Delta(n-1, data)
+		})
+	})
+}
+
+// upload sends a stream.
 //
-// A server may refuse anywhere within the body; then emit fails, and what the
+// A server may refuse anywhere within the body; then send fails, and what the
 // server said is returned. The body is not announced with "Expect:
 // 100-continue": net/http's server resets the connection of such a request at
 // once when it refuses it half way, and its answer may be lost with that. Of
 // others it keeps the connection for a while.
-func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit func(frame []byte) error) error) error {
+func (c *Client) upload(ctx context.Context, layer store.LayerID, send func(*wire.Writer) error) error {
 	r, w := io.Pipe()
 	answered := make(chan error, 1)
 	go func() {
@@ -49,9 +68,9 @@ func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit
 	return nil
 }
 
-func stream(w io.Writer, send func(emit func(frame []byte) error) error) error {
+func stream(w io.Writer, send func(*wire.Writer) error) error {
 	out := wire.NewWriter(w)
-	if err := send(out.Frame); err != nil {
+	if err := send(out); err != nil {
 		return err
 	}
 	return out.Close()

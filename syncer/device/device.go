@@ -100,6 +100,7 @@ type Options struct {
 	Workspaces *workspace.Set
 	LimitUp    int64 // bytes a second; 0: no limit
 	LimitDown  int64
+	Deltas     exchange.Deltas                  // when chunks move as differences; empty: Auto
 	Note       func(format string, args ...any) // tells a person what is going on
 	Progress   func(layer string, p exchange.Progress)
 }

@@ -24,7 +24,7 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	opt := exchange.Options{Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
+	opt := exchange.Options{Deltas: d.opt.Deltas, Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
 	err = exchange.Contents(ctx, d.opt.Store, w, d.server(), at.Head.Layer, at.ID, []store.ID{at.Head.Version}, opt)
 	if err != nil {
 		return fmt.Errorf("fetch version %s of layer %s: %w", at.ID.Short(), layer, err)

@@ -124,7 +124,7 @@ func (t *task) exchange() (exchange.Options, func()) {
 		t.report.Moved = sum(t.done, t.now)
 		t.opt.Progress(t.head.Name, t.report.Moved)
 	}
-	return exchange.Options{Progress: show}, func() { t.done, t.now = sum(t.done, t.now), exchange.Progress{} }
+	return exchange.Options{Progress: show, Deltas: t.opt.Deltas}, func() { t.done, t.now = sum(t.done, t.now), exchange.Progress{} }
 }
 
 func sum(a, b exchange.Progress) exchange.Progress {

@@ -26,7 +26,13 @@ import (
 func Contents(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remote, layer store.LayerID, version store.ID, held []store.ID, opt Options) error {
 	f := newFetcher(st, w, r, layer, opt)
 	defer f.meter.end()
-	err := f.version(ctx, version, held, f.contents)
+	err := f.version(ctx, version, held, func(ctx context.Context, v layers.Version, nodes idSet) error {
+		f.meter.of(v.Tree.Bytes + v.Base.Bytes)
+		if err := f.deltas(ctx, v, nodes, held); err != nil {
+			return err
+		}
+		return f.contents(ctx, v, nodes)
+	})
 	if err != nil {
 		return fmt.Errorf("fetch version %s: %w", version.Short(), err)
 	}
@@ -95,7 +101,6 @@ func (f *fetcher) verify(ctx context.Context, id store.ID, nodes idSet) error {
 // contents fetches a version's trees and the contents of its files: one
 // goroutine descends and looks up, others fetch what is missing.
 func (f *fetcher) contents(ctx context.Context, v layers.Version, nodes idSet) error {
-	f.meter.of(v.Tree.Bytes + v.Base.Bytes)
 	eg, ctx := errgroup.WithContext(ctx)
 	batches := make(chan []piece)
 	for range f.opt.streams() {

@@ -47,6 +47,7 @@ const (
 // Options say how an exchange is done. The zero value is sensible.
 type Options struct {
 	Streams  int            // requests at the same time; 0: a few
+	Deltas   Deltas         // when to use them; empty: Auto
 	Progress func(Progress) // called now and then, by one goroutine at a time
 }
 

@@ -14,6 +14,7 @@ import (
 	"satchel/store/disk"
 	"satchel/store/pack"
 	"satchel/syncer"
+	"satchel/syncer/deltas"
 )
 
 // A fetcher brings chunks of one layer from a remote into a writer.
@@ -24,6 +25,7 @@ type fetcher struct {
 	layer  store.LayerID
 	meter  *meter
 	opt    Options
+	codec  *deltas.Codec
 	memory *semaphore.Weighted // bytes of frames that have arrived
 	share  int64               // that the smallest frame counts for
 }
@@ -32,6 +34,7 @@ func newFetcher(st *disk.Store, w store.Writer, r syncer.Remote, layer store.Lay
 	return &fetcher{
 		st: st, w: w, r: r, layer: layer, opt: opt,
 		meter:  &meter{report: opt.Progress},
+		codec:  deltas.New(st, st.Domain()),
 		memory: semaphore.NewWeighted(frameBytes),
 		share:  int64(frameBytes / max(2*runtime.GOMAXPROCS(0), 8)),
 	}

@@ -24,6 +24,7 @@ import (
 	"satchel/store/disk"
 	"satchel/store/pack"
 	"satchel/syncer"
+	"satchel/syncer/deltas"
 )
 
 // TestMain has properties checked less often than usual, unless told how often:
@@ -188,6 +189,7 @@ type peer struct {
 	offered  int
 	down, up Size // what was delivered
 	stored   int64
+	deltas   int
 }
 
 func newPeer(h *home, seed uint64) *peer {
@@ -195,7 +197,7 @@ func newPeer(h *home, seed uint64) *peer {
 }
 
 func (p *peer) forget() {
-	p.requests, p.down, p.up, p.stored, p.offered = map[string]int{}, Size{}, Size{}, 0, 0
+	p.requests, p.down, p.up, p.stored, p.offered, p.deltas = map[string]int{}, Size{}, Size{}, 0, 0, 0
 }
 
 // lose decides whether the connection is lost now.
@@ -306,6 +308,89 @@ func (p *peer) Fetch(ctx context.Context, _ store.LayerID, ids []store.ID, frame
 	return p.send(ctx, ids, frame)
 }
 
+// Deltas leaves some pairs out.
+func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair, delta func(int, []byte) error) error {
+	if err := p.begin("deltas"); err != nil {
+		return err
+	}
+	head, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := p.reached(ctx, head)
+	if err != nil {
+		return err
+	}
+	codec := deltas.New(p.Store, p.Domain())
+	for i := range pairs {
+		q := &pairs[i]
+		if slices.ContainsFunc(q.Target, func(id store.ID) bool { return !set.has(id) }) {
+			return syncer.ErrForbidden
+		}
+		if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) || p.cuts > 0 && p.intn(8) == 0 {
+			continue
+		}
+		data, err := codec.Make(ctx, q)
+		if err == nil {
+			err = p.countDelta(&p.down, q, data)
+		}
+		if err != nil {
+			return err
+		}
+		if err := delta(i, data); err != nil {
+			return err
+		}
+		clear(data) // it was valid until then
+	}
+	return p.lose("end")
+}
+
+// countDelta counts a delta that is about to be delivered.
+func (p *peer) countDelta(s *Size, q *syncer.Pair, data []byte) error {
+	if err := p.lose("delta"); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Chunks += int64(len(q.Target))
+	s.Bytes += int64(q.Size())
+	p.stored += int64(len(data))
+	p.deltas++
+	p.budget--
+	return nil
+}
+
+// UploadDeltas keeps what came before a cut, or does not.
+func (p *peer) UploadDeltas(ctx context.Context, _ store.LayerID, send func(emit func(syncer.Pair, []byte) error) error) error {
+	if err := p.begin("upload"); err != nil {
+		return err
+	}
+	head, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := p.reached(ctx, head)
+	if err != nil {
+		return err
+	}
+	codec := deltas.New(p.Store, p.Domain())
+	return p.upload(ctx, func(w store.Writer, keep func([]store.ID)) error {
+		return send(func(q syncer.Pair, data []byte) error {
+			if err := p.countDelta(&p.up, &q, data); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) {
+				return store.ErrNotExist
+			}
+			return codec.Apply(ctx, &q, data, func(chunks [][]byte) error {
+				ids, err := w.Put(ctx, chunks...)
+				keep(ids)
+				return err
+			})
+		})
+	})
+}
+
 func (p *peer) Offer(ctx context.Context, _ store.LayerID, ids []store.ID) ([]bool, error) {
 	if err := p.begin("offer"); err != nil {
 		return nil, err
@@ -333,20 +418,26 @@ func (p *peer) Upload(ctx context.Context, _ store.LayerID, send func(emit func(
 	if err := p.begin("upload"); err != nil {
 		return err
 	}
+	return p.upload(ctx, func(w store.Writer, keep func([]store.ID)) error {
+		return send(func(b []byte) error {
+			if err := p.count(&p.up, b); err != nil {
+				return err
+			}
+			ids, err := w.PutFrame(ctx, b)
+			keep(ids)
+			return err
+		})
+	})
+}
+
+func (p *peer) upload(ctx context.Context, receive func(w store.Writer, keep func([]store.ID)) error) error {
 	w, err := p.Begin(ctx, "upload")
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	var ids []store.ID
-	lost := send(func(b []byte) error {
-		if err := p.count(&p.up, b); err != nil {
-			return err
-		}
-		more, err := w.PutFrame(ctx, b)
-		ids = append(ids, more...)
-		return err
-	})
+	lost := receive(w, func(more []store.ID) { ids = append(ids, more...) })
 	if lost != nil && p.intn(2) == 0 {
 		return lost
 	}

@@ -12,6 +12,7 @@ import (
 	"satchel/store"
 	"satchel/store/disk"
 	"satchel/syncer"
+	"satchel/syncer/deltas"
 )
 
 // Push sends a layer's version to, with the versions between it and from and all
@@ -29,7 +30,7 @@ func Push(ctx context.Context, st *disk.Store, r syncer.Remote, layer store.Laye
 	if err != nil {
 		return fmt.Errorf("push version %s: %w", to.Short(), err)
 	}
-	p := &pusher{st: st, r: r, layer: layer, opt: opt, meter: &meter{report: opt.Progress}}
+	p := &pusher{st: st, r: r, layer: layer, opt: opt, meter: &meter{report: opt.Progress}, codec: deltas.New(st, st.Domain()), sent: idSet{}}
 	defer p.meter.end()
 	if err = p.push(ctx, from, to); err != nil {
 		err = fmt.Errorf("push version %s: %w", to.Short(), err)
@@ -127,11 +128,16 @@ type pusher struct {
 	layer store.LayerID
 	opt   Options
 	meter *meter
+	codec *deltas.Codec
+	sent  idSet // chunks that went as deltas
 }
 
 func (p *pusher) push(ctx context.Context, from, to store.ID) error {
 	versions, err := unsent(ctx, p.st, from, to)
 	if err != nil {
+		return err
+	}
+	if err := p.deltas(ctx, from, versions); err != nil {
 		return err
 	}
 	if err := p.deliver(ctx, from, versions); err != nil {
@@ -220,7 +226,7 @@ func (p *pusher) batch(ctx context.Context, b []piece) error {
 				return false, err
 			}
 			moved = len(left) < len(b)
-			p.sent(b, left)
+			p.count(b, left)
 			b = left
 		}
 		first = false
@@ -229,13 +235,13 @@ func (p *pusher) batch(ctx context.Context, b []piece) error {
 				return moved, err
 			}
 		}
-		p.sent(b, nil)
+		p.count(b, nil)
 		return true, nil
 	})
 }
 
-// sent counts what of a batch is not left.
-func (p *pusher) sent(b, left []piece) {
+// count counts what of a batch is not left.
+func (p *pusher) count(b, left []piece) {
 	var all, rest Size
 	all.add(b)
 	rest.add(left)
@@ -288,11 +294,16 @@ type offers struct {
 	small   bool // nothing was offered yet
 	pending []piece
 	total   int64 // bytes of all
+	moved   int64 // bytes of those that went as deltas
 }
 
 func (o *offers) add(ctx context.Context, ps []piece) error {
 	for _, p := range ps {
 		o.total += p.size
+		if o.sent.has(p.id) {
+			o.moved += p.size
+			continue
+		}
 		if o.pending = append(o.pending, p); len(o.pending) == pageIDs {
 			if err := o.flush(ctx); err != nil {
 				return err
@@ -329,8 +340,8 @@ func (o *offers) flush(ctx context.Context) error {
 func (o *offers) end(ctx context.Context) error {
 	defer o.meter.settle()
 	o.meter.of(o.total)
-	if o.small && len(o.pending) <= smallIDs && o.total <= smallBytes {
-		o.meter.want(o.total)
+	if o.small && len(o.pending) <= smallIDs && o.total-o.moved <= smallBytes {
+		o.meter.want(o.total - o.moved)
 		return cut(o.pending, o.send)
 	}
 	return o.flush(ctx)

@@ -1,0 +1,301 @@
+package exchange
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"satchel/layers"
+	"satchel/layers/manifest"
+	"satchel/store"
+	"satchel/store/delta"
+	"satchel/syncer"
+)
+
+// Limits of planning. What exceeds them moves whole.
+const (
+	maxPlanned   = 1 << 17  // files that differ
+	maxLooked    = 1 << 21  // extents of those
+	leastTarget  = 64       // bytes; a smaller target is not worth a pair
+	leastSlack   = 32 << 10 // bytes of a base beyond twice the target
+	pairsRequest = 4 << 20  // bytes of targets in one request, and a pair's more
+)
+
+// A planner finds what a tree's new contents may be made of: for each file that
+// differs, runs of chunks that are wanted, and beside each the part of an older
+// file that is most like it.
+type planner struct {
+	get  store.Getter
+	want func(context.Context, []store.ID) ([]bool, error) // nil: all that the old files lack
+	emit func(syncer.Pair)
+	done idSet // chunks in pairs, or that need none
+}
+
+// trees plans the way from one tree to another.
+func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
+	var files []manifest.Change // with a new file
+	old := &bases{}
+	looked := 0
+	for c, err := range manifest.Diff(ctx, p.get, from, to) {
+		if err != nil {
+			return err
+		}
+		if c.From != nil && c.From.Type == layers.Regular {
+			old.add(c.From, c.To != nil)
+			looked += len(c.From.Extents)
+		}
+		if c.To != nil && c.To.Type == layers.Regular && (c.From == nil || !c.From.SameContent(c.To)) {
+			files = append(files, c)
+			looked += len(c.To.Extents)
+		}
+		if len(files) == maxPlanned || looked > maxLooked {
+			break
+		}
+	}
+	for id := range old.chunks {
+		p.done.add(id)
+	}
+	for _, c := range files {
+		base := c.From
+		if base == nil || base.Type != layers.Regular || base.Size == 0 {
+			base = old.like(c.To)
+		}
+		if base == nil {
+			continue
+		}
+		if err := p.file(ctx, base, c.To); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bases are older files by what newer ones may resemble them in.
+type bases struct {
+	paths, names map[string]*layers.Entry // with digits taken out; only of files that are gone
+	chunks       map[store.ID]*layers.Entry
+}
+
+func (b *bases) add(e *layers.Entry, stays bool) {
+	if b.paths == nil {
+		b.paths, b.names, b.chunks = map[string]*layers.Entry{}, map[string]*layers.Entry{}, map[store.ID]*layers.Entry{}
+	}
+	for _, x := range e.Extents {
+		if !x.ID.IsZero() {
+			b.chunks[x.ID] = e
+		}
+	}
+	if !stays {
+		b.paths[unnumbered(e.Path)] = e
+		b.names[unnumbered(path.Base(e.Path))] = e
+	}
+}
+
+// like returns the file that a new one was most likely made of: one that has a
+// chunk in common with it, the one at its path in another version, one of its
+// name elsewhere; or nil.
+func (b *bases) like(e *layers.Entry) *layers.Entry {
+	for _, x := range e.Extents {
+		if old := b.chunks[x.ID]; old != nil {
+			return old
+		}
+	}
+	if old := b.paths[unnumbered(e.Path)]; old != nil {
+		return old
+	}
+	return b.names[unnumbered(path.Base(e.Path))]
+}
+
+// unnumbered takes the digits out of a path, so that versions of a file meet.
+func unnumbered(path string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, path)
+}
+
+// A place is a chunk and where in its file it lies.
+type place struct {
+	id     store.ID
+	offset int64
+	len    int
+}
+
+// placesOf returns the chunks of a file in order.
+func placesOf(e *layers.Entry) []place {
+	places := make([]place, 0, len(e.Extents))
+	var offset int64
+	for _, x := range e.Extents {
+		if !x.ID.IsZero() {
+			places = append(places, place{x.ID, offset, int(x.Len)})
+		}
+		offset += x.Len
+	}
+	return places
+}
+
+// file pairs runs of a file's wanted chunks with runs of an older file's. A run
+// lies between chunks that both have, or reaches to an end of the file; so do
+// the parts of the older one.
+func (p *planner) file(ctx context.Context, old, file *layers.Entry) error {
+	from, to := placesOf(old), placesOf(file)
+	want, err := p.wanted(ctx, to)
+	if err != nil {
+		return err
+	}
+	at := make(map[store.ID]int, len(from))
+	for i, c := range from {
+		at[c.id] = i
+	}
+	after := 0 // in from, of the last chunk in common
+	for i := 0; i < len(to); {
+		if k, ok := at[to[i].id]; ok {
+			after = k + 1
+		}
+		if !want[i] {
+			i++
+			continue
+		}
+		n := 1
+		for i+n < len(to) && want[i+n] {
+			n++
+		}
+		before := len(from)
+		for j := i + n; j < len(to); j++ {
+			if k, ok := at[to[j].id]; ok {
+				before = k
+				break
+			}
+		}
+		if before < after {
+			before = after
+		}
+		p.cut(from, after, before, to[i:i+n])
+		i += n
+	}
+	return nil
+}
+
+// wanted tells which of the chunks are to be in a pair, and notes that they are.
+func (p *planner) wanted(ctx context.Context, to []place) ([]bool, error) {
+	want := make([]bool, len(to))
+	var ask []store.ID
+	var at []int
+	for i, c := range to {
+		if p.done.add(c.id) {
+			want[i] = true
+			ask, at = append(ask, c.id), append(at, i)
+		}
+	}
+	if p.want == nil {
+		return want, nil
+	}
+	for len(ask) > 0 {
+		n := min(len(ask), pageIDs)
+		answer, err := p.want(ctx, ask[:n])
+		if err != nil {
+			return nil, err
+		}
+		for i, yes := range answer {
+			want[at[i]] = yes
+		}
+		ask, at = ask[n:], at[n:]
+	}
+	return want, nil
+}
+
+// cut makes pairs of a run, which lies where from[after:before] did.
+func (p *planner) cut(from []place, after, before int, run []place) {
+	whole := bytesOf(run)
+	gap := bytesOf(from[after:before])
+	start := int64(0)
+	if after < len(from) {
+		start = from[after].offset
+	} else if len(from) > 0 {
+		start = from[len(from)-1].offset + int64(from[len(from)-1].len)
+	}
+	var done int64
+	for len(run) > 0 {
+		n, size := 0, 0
+		for n < len(run) && n < syncer.MaxPairTarget && size+run[n].len <= delta.MaxTarget {
+			size += run[n].len
+			n++
+		}
+		if size >= leastTarget {
+			// The same share of the way through the older part.
+			low := start + int64(float64(gap)*float64(done)/float64(whole))
+			high := start + int64(float64(gap)*float64(done+int64(size))/float64(whole))
+			p.emit(pairOf(around(from, low, high, 2*size+leastSlack), run[:n]))
+		}
+		done += int64(size)
+		run = run[n:]
+	}
+}
+
+func bytesOf(places []place) (n int64) {
+	for _, c := range places {
+		n += int64(c.len)
+	}
+	return n
+}
+
+// around returns the chunks from low to high, and as many on both sides of them
+// as make up size bytes, within the limits of a base.
+func around(from []place, low, high int64, size int) []place {
+	if len(from) == 0 {
+		return nil
+	}
+	first := max(0, upTo(from, low+1)-1) // the chunk that holds low
+	last := max(first, upTo(from, high)) // after the one that holds high-1
+	total := int(bytesOf(from[first:last]))
+	for total > delta.MaxBase || last-first > syncer.MaxPairBase {
+		last--
+		total -= from[last].len
+	}
+	for total < size {
+		grown := false
+		if first > 0 && total+from[first-1].len <= delta.MaxBase && last-first < syncer.MaxPairBase {
+			first--
+			total += from[first].len
+			grown = true
+		}
+		if last < len(from) && total+from[last].len <= delta.MaxBase && last-first < syncer.MaxPairBase {
+			total += from[last].len
+			last++
+			grown = true
+		}
+		if !grown {
+			break
+		}
+	}
+	return from[first:last]
+}
+
+// upTo returns how many chunks begin before an offset.
+func upTo(places []place, offset int64) int {
+	n, _ := slices.BinarySearchFunc(places, offset, func(c place, at int64) int {
+		if c.offset < at {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+func pairOf(base, target []place) syncer.Pair {
+	p := syncer.Pair{Offset: target[0].offset}
+	for i, c := range base {
+		if i == 0 {
+			p.BaseOffset = c.offset
+		}
+		p.Base = append(p.Base, c.id)
+	}
+	for _, c := range target {
+		p.Target = append(p.Target, c.id)
+		p.Lens = append(p.Lens, c.len)
+	}
+	return p
+}

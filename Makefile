@@ -11,12 +11,14 @@ export CACHE
 RUN_PACKAGES  := qemu-system-x86 qemu-system-common qemu-utils seabios e2fsprogs fuse3
 DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils iproute2
 TEST_PACKAGES := erofs-utils libnbd-bin rsync attr acl libcap2-bin cpio file
+# To make the data that is compared on, and the peers.
+BENCH_PACKAGES := mmdebstrap e2fsprogs python3 time procps restic borgbackup casync ostree rsync xdelta3 zstd bsdiff
 
 STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 10m
 
-.PHONY: help build demo test test-short check bench fuzz guests deps deps-demo deps-test install clean
+.PHONY: help build demo test test-short check bench bench-go fuzz guests deps deps-demo deps-test deps-bench install clean
 
 help: ## List these targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,7 +44,12 @@ check: $(CACHE)/bin/staticcheck $(CACHE)/bin/golangci-lint ## Vet, staticcheck, 
 	$(CACHE)/bin/golangci-lint run ./...
 	go test -count=1 -run TestImportRanks ./cmd/satchel
 
-bench: build ## The Go benchmarks.
+bench: ## Satchel beside its peers on real Debian data, one table: root, 60 GB, some hours.
+	@(( EUID == 0 )) || { echo "make bench needs root: for chroot, overlay and loop mounts." >&2; exit 1; }
+	@$(MAKE) --no-print-directory deps-bench build
+	benchmarks/bench.sh
+
+bench-go: build ## The Go benchmarks.
 	go test -run '^$$' -bench . ./benchmarks/...
 
 fuzz: ## Every fuzz target in turn, FUZZTIME each.
@@ -56,6 +63,7 @@ guests: deps-demo ## Build the demo's two Debian guests, once.
 deps: ; @$(call install_packages,$(RUN_PACKAGES))
 deps-demo: ; @$(call install_packages,$(RUN_PACKAGES) $(DEMO_PACKAGES))
 deps-test: ; @$(call install_packages,$(RUN_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES))
+deps-bench: ; @$(call install_packages,$(BENCH_PACKAGES))
 
 # Installs those Debian packages that are missing, and says which.
 define install_packages

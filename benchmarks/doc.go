@@ -1,6 +1,6 @@
 // Package benchmarks measures Satchel's hot paths. Run them all with
 //
-//	make bench
+//	make bench-go
 //
 // or one with
 //
@@ -8,4 +8,7 @@
 //
 // and compare two states of the code with benchstat. Machines differ and are
 // noisy: quote ratios from one run, not times. Nothing imports this package.
+//
+// Beside them lies what `make bench` runs, which sets Satchel beside its peers
+// on real data: bench.sh, with corpus, peers, table.py and chart.py.
 package benchmarks

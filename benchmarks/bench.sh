@@ -75,7 +75,7 @@ about() {
 		"$(stat -f -c %T "$WORK"), Linux $(uname -r). Debian's" \
 		"$(dpkg-query -Wf '${Package} ${Version}, ' restic borgbackup casync ostree rsync xdelta3 zstd bsdiff | sed 's/, $/./')"
 	for peer in $PEERS; do
-		case $(command -v "$peer") in /usr/bin/* | "$scratch/bin/"* | "") ;; *) echo "Not Debian's: $peer." ;; esac
+		case $(command -v "$peer" || true) in /usr/bin/* | "$scratch/bin/"* | "") ;; *) echo "Not Debian's: $peer." ;; esac
 	done
 }
 

@@ -4,11 +4,11 @@ import sys
 
 import table
 
-WIDTH, BAR, LABEL, COLUMNS, LIMIT = 170, 15, 60, 3, 9
+WIDTH, BAR, LABEL, COLUMNS = 170, 15, 60, 3
 
 
 def panel(row, bars, left, top):
-    """One row's bars, the best first. A bar that would dwarf the others is cut off, and says so by its number."""
+    """One row's bars, the best first. One that would dwarf the others is cut off, which a » tells."""
     high = min(max(v for v, _ in bars), 4 * sorted(v for v, _ in bars)[len(bars) // 2]) or 1
     out = [f'<text x="{left}" y="{top}" font-weight="bold">{row.title}, {row.unit}</text>']
     for i, (v, peer) in enumerate(bars):
@@ -28,7 +28,7 @@ def main():
     for row in table.ROWS:
         bars = sorted((v, p) for p in ("satchel", *table.PEERS) if (v := table.value_of(row, p, medians)) is not None)
         if row.chart and bars:
-            panels.append((row, bars[:LIMIT] if any(p == "satchel" for _, p in bars[:LIMIT]) else bars))
+            panels.append((row, bars))
     height = 8 + BAR * (1 + max((len(b) for _, b in panels), default=0)) + 22
     rows = -(-len(panels) // COLUMNS)
     step = WIDTH + LABEL + 70

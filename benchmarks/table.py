@@ -79,10 +79,9 @@ def load(path):
 def value_of(row, peer, medians):
     """In the row's unit; None if it was not measured."""
     key = row.key if peer == "satchel" or not row.theirs else row.theirs
-    if peer != "satchel" and key.startswith("sender_"):  # with tools that make a delta ahead, the sender's is all that is timed
-        v = medians.get((row.part, peer, key), medians.get((row.part, peer, key.removeprefix("sender_"))))
-    else:
-        v = medians.get((row.part, peer, key))
+    v = medians.get((row.part, peer, key))
+    if v is None and key.startswith("sender_"):  # who makes a delta ahead does all that is timed
+        v = medians.get((row.part, peer, key.removeprefix("sender_")))
     return None if v is None else v / DIVISOR[row.unit] if row.key.endswith("_bytes") else v
 
 

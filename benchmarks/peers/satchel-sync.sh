@@ -8,11 +8,9 @@ part=$1 kind=$2 before=$3 after=$4 mine=$scratch/$1-satchel
 port=18440
 name=w/data
 [ "$kind" != os ] || name=os
-trap 'kill $(jobs -p) 2>/dev/null || true; tidy' EXIT
+trap finish EXIT
 forget "$part" satchel
-rm -rf "$mine"
-mkdir -p "$mine/state"
-now=$mine/state # the homes of server and devices
+now=$mine/homes # of server and devices
 
 # field NAMES: a value out of JSON; names of objects and places in lists, with dots between.
 field() { python3 -c 'import json, sys; v = json.load(sys.stdin)
@@ -30,11 +28,22 @@ start() {
 stop() {
 	pkill -TERM -P $server
 	wait $server || true
+	server=
 }
+finish() {
+	[ $? = 0 ] || tail -n 5 "$scratch/set-up.log" "$mine/server.log" >&2 || true
+	[ -z "$server" ] || stop
+	tidy
+}
+server=
 
-# set_up: server and devices, all with BEFORE.
+# set_up: server and devices, all with BEFORE, and AFTER on the first. Each time in a new
+# domain: where files are cut depends on it, and how many bytes move on that.
 set_up() {
 	local token fingerprint enrol device
+	rm -rf "$mine"
+	mkdir -p "$now"
+	bind "$before"
 	satchel server init "$now/server" --json >"$mine/made.json"
 	token=$(field admin_token <"$mine/made.json") fingerprint=$(field ca_fingerprint <"$mine/made.json")
 	start
@@ -54,6 +63,9 @@ set_up() {
 	if [ "$kind" != os ]; then on first layer import --kind "$kind" $name "$at"; fi
 	for device in first second third; do on $device sync; done
 	stop
+	bind "$after"
+	on first layer import --kind "$kind" $name "$at"
+	unbind
 }
 
 # synced DEVICE PREFIX SIDE OTHER: times its sync, the device being the SIDE and the server
@@ -81,18 +93,11 @@ check() {
 	theirs=$(on "$1" layer log --json $name | field 0.version)
 	ours=$(on first layer log --json $name | field 0.version)
 	[ "$theirs" = "$ours" ]
-	on "$1" store verify >/dev/null
+	on "$1" store verify >/dev/null 2>&1
 }
 
-bind "$before"
-set_up >"$mine/set-up.log" 2>&1 || { tail -n 5 "$mine/set-up.log" "$mine/server.log" >&2; exit 1; }
-bind "$after"
-on first layer import --kind "$kind" $name "$at" >"$mine/import.log" 2>&1
-unbind
-mv "$now" "$mine/saved"
 for run in $(seq "$RUNS"); do
-	rm -rf "$now"
-	cp -a "$mine/saved" "$now"
+	set_up >"$scratch/set-up.log" 2>&1
 	synced first push_ sender receiver
 	synced second '' receiver sender
 	took=$wall

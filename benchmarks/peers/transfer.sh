@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib.sh"
 part=$1 tool=$2 before=$3 after=$4 mine=$scratch/$1-$2
 port=18730
-trap tidy EXIT
+trap finish EXIT
 forget "$part" "$tool"
 rm -rf "$mine"
 mkdir -p "$mine"
@@ -18,6 +18,12 @@ blob() {
 	unbind
 }
 blobs() { blob "$before" "$mine/before"; blob "$after" "$mine/after"; }
+
+finish() {
+	[ -z "$daemon" ] || pkill -TERM -P "$daemon" || true
+	tidy
+}
+daemon= # the /usr/bin/time that runs rsync's
 
 # receiver: notes what was measured last as the receiver's.
 receiver() { note "$part" "$tool" receiver_cpu_s "$cpu"; note "$part" "$tool" receiver_rss_mb "$rss"; }
@@ -42,14 +48,18 @@ run_rsync() { # whole files would be rsync's default on one machine
 	rm -rf "$mine/copy"
 	cp -a --sparse=always "$mine/old" "$mine/copy"
 	/usr/bin/time -o "$mine/daemon.time" -f '%e %U %S %M' rsync --daemon --no-detach --config="$mine/rsyncd.conf" &
-	local daemon=$!
-	until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
-	timed "$part" "$tool" rsync -aHX --numeric-ids --delete --no-whole-file -z --zc=zstd --stats "rsync://127.0.0.1:$port/new/" "$mine/copy/" || true
+	daemon=$!
+	until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do
+		kill -0 $daemon
+		sleep 0.05
+	done
+	timed "$part" "$tool" rsync -aHX --numeric-ids --delete --no-whole-file -z --zc=zstd --stats "rsync://127.0.0.1:$port/new/" "$mine/copy/"
 	took=$wall
 	receiver
 	note "$part" "$tool" wire_bytes "$(awk -F': ' '/^Total bytes (sent|received)/ {gsub(",", "", $2); s += $2} END {printf "%.0f\n", s}' "$last.out")"
 	pkill -TERM -P $daemon
 	wait $daemon || true
+	daemon=
 	read_time "$mine/daemon.time"
 	note "$part" "$tool" sender_cpu_s "$cpu"
 	note "$part" "$tool" sender_rss_mb "$rss"

@@ -26,7 +26,8 @@ corpus_of() {
 	release-delta) "$make/os.sh" release ;;
 	user) "$make/documents.sh" ;;
 	fleet) "$make/os.sh" && "$make/documents.sh" && "$make/fleet.sh" ;;
-	images | image-update) "$make/os.sh" && "$make/documents.sh" && "$make/fleet.sh" && "$make/images.sh" ;;
+	images) "$make/os.sh" && "$make/documents.sh" && "$make/fleet.sh" && "$make/images.sh" machines ;;
+	image-update) "$make/os.sh" && "$make/images.sh" update ;;
 	esac
 }
 

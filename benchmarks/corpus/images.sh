@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Opaque disks: images/vm-NN.img, raw ext4 images of six machines of the fleet; and one
-# disk before and after a security update inside it: images/os-v1.img, and os-v2.img, a
-# copy with os-v2 written over it through a mount, each changed file anew and renamed into
-# place, as a package manager does.
+# Opaque disks. images.sh machines: images/vm-NN.img, raw ext4 images of six machines of
+# the fleet. images.sh update: a disk before and after a security update inside it:
+# images/os-v1.img, and os-v2.img, a copy with os-v2 written over it through a mount, each
+# changed file anew and renamed into place, as a package manager does.
 . "$(dirname "$0")/../lib.sh"
 images=$corpus/images
 mkdir -p "$images"
@@ -30,10 +30,13 @@ updated() {
 	mv "$images/os-v2.img.part" "$images/os-v2.img"
 }
 
-for machine in "$corpus"/fleet/vm-0[1-6]; do
-	name=$(basename "$machine")
-	[ -e "$images/$name.img" ] || "$benchmarks/corpus/fleet.sh" mount
-	image "$corpus/fleet-mnt/$name" "$name" 4G
-done
-image "$corpus/os-v1" os-v1 3G
-[ -e "$images/os-v2.img" ] || updated
+case $1 in
+machines)
+	"$benchmarks/corpus/fleet.sh" mount
+	for tree in "$corpus"/fleet-mnt/vm-0[1-6]; do image "$tree" "$(basename "$tree")" 4G; done
+	;;
+update)
+	image "$corpus/os-v1" os-v1 3G
+	[ -e "$images/os-v2.img" ] || updated
+	;;
+esac

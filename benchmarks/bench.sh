@@ -15,7 +15,9 @@ PEERS=${PEERS:-satchel restic borg kopia desync casync ostree rsync xdelta3 zstd
 case $(df --output=avail -B1000000000 "$WORK" | tail -n 1) in
 ? | 1? | 2?) say "less than 30 GB are free at $WORK: this may not do" ;;
 esac
-cp "$benchmarks/../bin/satchel" "$scratch/bin/" # the same one throughout, and it is on PATH
+exec 9>"$WORK/lock"
+flock -n 9 || { echo "bench.sh is running in $WORK already" >&2; exit 1; }
+cp --remove-destination "$benchmarks/../bin/satchel" "$scratch/bin/" # the same one throughout, and it is on PATH
 mountpoint -q "$corpus/fleet-mnt/vm-01" || trap '"$benchmarks/corpus/fleet.sh" umount' EXIT
 
 # corpus_of PART: makes the data that it needs.

@@ -57,6 +57,9 @@ timed() {
 # enough RUN SECONDS: whether no further run is wanted: RUNS are done, or one takes a minute.
 enough() { [ "$1" -ge "$RUNS" ] || awk -v s="$2" 'BEGIN {exit !(s > 60)}'; }
 
+# free_port: one of loopback that nobody listens on.
+free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # size_of PATH...: bytes of the regular files in it, each hard link counted.
 size_of() { find -H "$@" -type f -printf '%s\n' | awk '{s += $1} END {printf "%.0f\n", s}'; }
 

@@ -5,7 +5,7 @@
 # so does the third, for which the server may use again what it worked out (third).
 . "$(dirname "$0")/../lib.sh"
 part=$1 kind=$2 before=$3 after=$4 mine=$scratch/$1-satchel
-port=18440
+port=$(free_port)
 name=w/data
 [ "$kind" != os ] || name=os
 trap finish EXIT
@@ -18,9 +18,9 @@ for k in sys.argv[1].split("."): v = v[int(k) if isinstance(v, list) else k]
 print(v)' "$1"; }
 on() { satchel --home "$now/$1" "${@:2}"; }
 start() {
-	/usr/bin/time -o "$mine/server.time" -f '%e %U %S %M' satchel server run "$now/server" --listen 127.0.0.1:$port --log-level warn 2>>"$mine/server.log" &
+	/usr/bin/time -o "$mine/server.time" -f '%e %U %S %M' satchel server run "$now/server" --listen "127.0.0.1:$port" --log-level warn 2>>"$mine/server.log" &
 	server=$!
-	until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do
+	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
 		kill -0 $server
 		sleep 0.05
 	done

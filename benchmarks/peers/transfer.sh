@@ -5,7 +5,7 @@
 # of a tree, bsdiff file by file, ostree on two commits, made beforehand.
 . "$(dirname "$0")/../lib.sh"
 part=$1 tool=$2 before=$3 after=$4 mine=$scratch/$1-$2
-port=18730
+port=$(free_port)
 trap finish EXIT
 forget "$part" "$tool"
 rm -rf "$mine"
@@ -39,7 +39,7 @@ made_ahead() {
 
 prepare_rsync() {
 	printf 'port = %s\naddress = 127.0.0.1\nuse chroot = no\nuid = root\ngid = root\nread only = yes\n[new]\npath = %s\n' \
-		$port "$at" >"$mine/rsyncd.conf"
+		"$port" "$at" >"$mine/rsyncd.conf"
 	bind "$before"
 	cp -a --sparse=always "$at" "$mine/old"
 	bind "$after"
@@ -49,7 +49,7 @@ run_rsync() { # whole files would be rsync's default on one machine
 	cp -a --sparse=always "$mine/old" "$mine/copy"
 	/usr/bin/time -o "$mine/daemon.time" -f '%e %U %S %M' rsync --daemon --no-detach --config="$mine/rsyncd.conf" &
 	daemon=$!
-	until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do
+	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
 		kill -0 $daemon
 		sleep 0.05
 	done

@@ -82,7 +82,7 @@ bind() {
 unbind() {
 	local m
 	for m in "$at/dev" "$at/disk.img" "$at"; do
-		if mountpoint -q "$m"; then umount "$m"; fi
+		if mountpoint -q "$m"; then umount "$m" || umount -l "$m"; fi
 	done
 }
 

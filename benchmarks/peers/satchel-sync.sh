@@ -32,7 +32,7 @@ stop() {
 }
 finish() {
 	[ $? = 0 ] || tail -n 5 "$scratch/set-up.log" "$mine/server.log" >&2 || true
-	[ -z "$server" ] || stop
+	[ -z "$server" ] || stop || true
 	tidy
 }
 server=

@@ -68,38 +68,6 @@ func makeBuckets(tx *bbolt.Tx) error {
 	return nil
 }
 
-// An Entry is what the index knows of a chunk.
-type Entry struct {
-	Location
-	Found     bool
-	Condemned bool
-}
-
-// Lookup finds chunks. The entries are in the order of ids.
-func (x *Index) Lookup(ctx context.Context, ids []store.ID) ([]Entry, error) {
-	var entries []Entry
-	err := x.file.View(ctx, func(tx *bbolt.Tx) error {
-		entries = make([]Entry, len(ids))
-		t := tables(tx)
-		for i, id := range ids {
-			r, found, err := t.get(id)
-			if err != nil {
-				return err
-			}
-			if !found {
-				continue
-			}
-			loc, err := t.locate(r)
-			if err != nil {
-				return err
-			}
-			entries[i] = Entry{Location: loc, Found: true, Condemned: t.condemned.Get(id[:]) != nil}
-		}
-		return nil
-	})
-	return entries, err
-}
-
 // Add names a durable pack and the chunks in it. Chunks that have a location
 // keep it. Adding a pack again changes nothing.
 func (x *Index) Add(ctx context.Context, name string, size int64, frames []pack.Frame) error {
@@ -107,39 +75,6 @@ func (x *Index) Add(ctx context.Context, name string, size int64, frames []pack.
 		_, err := tables(tx).add(name, size, frames)
 		return err
 	})
-}
-
-// Present reports which chunks the caller may rely on: those that are indexed.
-// It lifts the condemnation of those among them that gc has condemned.
-func (x *Index) Present(ctx context.Context, ids []store.ID) ([]bool, error) {
-	entries, err := x.Lookup(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	present := make([]bool, len(ids))
-	rescue := false
-	for i, e := range entries {
-		present[i] = e.Found
-		rescue = rescue || e.Condemned
-	}
-	if !rescue {
-		return present, nil
-	}
-	err = x.file.Update(ctx, func(tx *bbolt.Tx) error {
-		t := tables(tx)
-		for i, id := range ids {
-			_, found, err := t.get(id)
-			if err != nil {
-				return err
-			}
-			present[i] = found
-			if err := t.condemned.Delete(id[:]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return present, err
 }
 
 // table is the buckets of one transaction.
@@ -160,18 +95,11 @@ func (t table) get(id store.ID) (record, bool, error) {
 
 func (t table) locate(r record) (Location, error) {
 	p, err := t.pack(r.pack)
-	if err != nil {
-		return Location{}, err
-	}
-	return Location{Pack: p.Name, Offset: int64(r.offset), FrameLen: int(r.frameLen), Start: int(r.start), Len: int(r.len)}, nil
+	return r.in(p), err
 }
 
 func (t table) pack(number uint32) (Pack, error) {
-	b := t.packs.Get(be.AppendUint32(nil, number))
-	if b == nil {
-		return Pack{}, fmt.Errorf("%w: index has no pack %d", store.ErrCorrupt, number)
-	}
-	return parsePack(b)
+	return parseNumbered(number, t.packs.Get(be.AppendUint32(nil, number)))
 }
 
 // add returns the pack's number.

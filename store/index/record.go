@@ -54,12 +54,26 @@ func parsePack(b []byte) (Pack, error) {
 	return p, nil
 }
 
+// parseNumbered reads the pack of a number that a record names; b is nil if
+// there is none.
+func parseNumbered(number uint32, b []byte) (Pack, error) {
+	if b == nil {
+		return Pack{}, fmt.Errorf("%w: index has no pack %d", store.ErrCorrupt, number)
+	}
+	return parsePack(b)
+}
+
 // record is a location as it is stored.
 type record struct {
 	pack, offset, frameLen, start, len uint32
 }
 
 const recordSize = 6 * 4
+
+// in returns the location in the pack that the record names.
+func (r record) in(p Pack) Location {
+	return Location{Pack: p.Name, Offset: int64(r.offset), FrameLen: int(r.frameLen), Start: int(r.start), Len: int(r.len)}
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -11,7 +11,9 @@
 //   - A transaction that returned nil is durable.
 //
 // Goroutines that change a database at the same time share a transaction: one
-// opens the file for all who wait, so a hundred cost little more than one.
+// opens the file for all who wait, so a hundred cost little more than one. Who
+// only looks keys up reads the pages past bbolt, which would map them: see
+// [Snapshot].
 package bolt
 
 import (

@@ -25,12 +25,7 @@ func (f *File) Replace(ctx context.Context, tmp string) error {
 			return err
 		}
 		defer old.Close() // read only; lets go of the lock
-		if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-			return errRetry
-		} else if err != nil {
-			return fmt.Errorf("lock %s: %w", f.path, err)
-		}
-		if err := f.current(old); err != nil {
+		if err := f.lock(old, unix.LOCK_EX); err != nil {
 			return err
 		}
 		return f.fs.Rename(tmp, f.path)

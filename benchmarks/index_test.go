@@ -230,8 +230,8 @@ func (p population) walk(b *testing.B, x *index.Index) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(all) < p.n {
-			b.Fatalf("%d chunks: want %d", len(all), p.n)
+		if all.Len() < p.n {
+			b.Fatalf("%d chunks: want %d", all.Len(), p.n)
 		}
 	}
 	b.ReportMetric(float64(p.n)*float64(b.N)/b.Elapsed().Seconds(), "chunks/s")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -102,50 +103,80 @@ func (s *Store) round(ctx context.Context, walk store.Walker, res *GCResult) err
 		}
 	}
 	v := judge(candidates, m, before)
-	if err := s.index.Pardon(ctx, v.pardon); err != nil {
-		return err
-	}
-	chunks, size, err := s.index.Sweep(ctx, v.sweep)
-	res.SweptChunks += chunks
-	res.SweptBytes += size
-	if err != nil {
-		return err
-	}
-	if err := s.index.Condemn(ctx, v.condemn, before.Epoch); err != nil {
+	if err := s.enforce(ctx, v, candidates, before.Epoch, res); err != nil {
 		return err
 	}
 	res.Condemned = int64(len(v.condemn) + v.waiting)
 	return s.heads.Advance(ctx)
 }
 
-// verdicts is what a round decides.
+// enforce does what a round has decided.
+func (s *Store) enforce(ctx context.Context, v verdicts, candidates *index.Candidates, epoch uint64, res *GCResult) error {
+	for some := range slices.Chunk(v.pardon, verdictBatch) {
+		if err := s.index.Pardon(ctx, idsAt(candidates, some)); err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(v.sweep, verdictBatch) {
+		doomed := make([]index.Candidate, len(some))
+		for i, place := range some {
+			doomed[i] = candidates.At(int(place))
+		}
+		chunks, size, err := s.index.Sweep(ctx, doomed)
+		res.SweptChunks += chunks
+		res.SweptBytes += size
+		if err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(v.condemn, verdictBatch) {
+		if err := s.index.Condemn(ctx, idsAt(candidates, some), epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verdictBatch is how many candidates are copied at once.
+const verdictBatch = 1 << 14
+
+func idsAt(candidates *index.Candidates, places []uint32) []store.ID {
+	ids := make([]store.ID, len(places))
+	for i, place := range places {
+		ids[i] = candidates.At(int(place)).ID
+	}
+	return ids
+}
+
+// verdicts is what a round decides: places of candidates, of which no memory
+// holds more than 32 bits can count.
 type verdicts struct {
-	pardon  []store.ID        // condemned, but reached by now
-	sweep   []index.Candidate // condemned, and nobody can want them any more
-	condemn []store.ID        // newly found unreached
-	waiting int               // condemned, but a writer may want them
+	pardon  []uint32 // condemned, but reached by now
+	sweep   []uint32 // condemned, and nobody can want them any more
+	condemn []uint32 // newly found unreached
+	waiting int      // condemned, but a writer may want them
 }
 
 // judge decides from what was seen. A chunk that was condemned in epoch v may
 // be swept when an epoch has ended since and no writer that began in epoch v
 // or before was alive when the round began: whoever began later has seen the
 // condemnation and has rescued what it wanted.
-func judge(candidates []index.Candidate, m *marks, before heads.State) (v verdicts) {
+func judge(candidates *index.Candidates, m *marks, before heads.State) (v verdicts) {
 	oldest := before.Epoch
 	for _, l := range before.Leases {
 		if l.Writer {
 			oldest = min(oldest, l.Epoch)
 		}
 	}
-	for i, c := range candidates {
+	for i, c := range candidates.All() {
 		switch reached := m.has(i); {
 		case reached && c.Condemned > 0:
-			v.pardon = append(v.pardon, c.ID)
+			v.pardon = append(v.pardon, uint32(i))
 		case reached:
 		case c.Condemned == 0:
-			v.condemn = append(v.condemn, c.ID)
+			v.condemn = append(v.condemn, uint32(i))
 		case c.Condemned-1 < oldest:
-			v.sweep = append(v.sweep, c)
+			v.sweep = append(v.sweep, uint32(i))
 		default:
 			v.waiting++
 		}

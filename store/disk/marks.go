@@ -1,9 +1,7 @@
 package disk
 
 import (
-	"bytes"
 	"math/bits"
-	"slices"
 	"sync"
 
 	"satchel/store"
@@ -14,15 +12,15 @@ import (
 // which are ordered by ID, and a set of the few that came later.
 type marks struct {
 	mu         sync.Mutex
-	candidates []index.Candidate
+	candidates *index.Candidates
 	bits       []uint64
 	others     map[store.ID]struct{}
 }
 
-func newMarks(candidates []index.Candidate) *marks {
+func newMarks(candidates *index.Candidates) *marks {
 	return &marks{
 		candidates: candidates,
-		bits:       make([]uint64, (len(candidates)+63)/64),
+		bits:       make([]uint64, (candidates.Len()+63)/64),
 		others:     map[store.ID]struct{}{},
 	}
 }
@@ -31,9 +29,7 @@ func newMarks(candidates []index.Candidate) *marks {
 func (m *marks) visit(id store.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i, ok := slices.BinarySearchFunc(m.candidates, id, func(c index.Candidate, id store.ID) int {
-		return bytes.Compare(c.ID[:], id[:])
-	})
+	i, ok := m.candidates.Find(id)
 	if !ok {
 		_, seen := m.others[id]
 		m.others[id] = struct{}{}

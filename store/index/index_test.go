@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -142,7 +143,7 @@ func TestCondemnation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range candidates {
+	for _, c := range candidates.All() {
 		if (c.Condemned > 0) != (c.ID == testID(8)) {
 			t.Errorf("candidate %+v", c)
 		}
@@ -189,12 +190,15 @@ func TestPaging(t *testing.T) {
 	for i := 0; i < n; i += page / 2 {
 		add(t, x, fmt.Sprintf("pack-%d", i), i, i+page/2)
 	}
-	candidates, err := x.Candidates(t.Context())
-	if err != nil || len(candidates) != n {
-		t.Fatalf("%d candidates, %v: want %d", len(candidates), err, n)
+	ids := testIDs(0, n)
+	slices.SortFunc(ids, func(a, b store.ID) int { return bytes.Compare(a[:], b[:]) })
+	wantCandidates(t, x, ids, 0)
+	if err := x.Condemn(t.Context(), ids[page+7:page+9], 4); err != nil {
+		t.Fatal(err)
 	}
-	if !slices.IsSortedFunc(candidates, func(a, b Candidate) int { return strings.Compare(string(a.ID[:]), string(b.ID[:])) }) {
-		t.Error("candidates are out of order")
+	wantCandidates(t, x, ids, 5, page+7, page+8)
+	if err := x.Pardon(t.Context(), ids); err != nil {
+		t.Fatal(err)
 	}
 	if err := x.Condemn(t.Context(), testIDs(0, n), 1); err != nil {
 		t.Fatal(err)
@@ -202,6 +206,31 @@ func TestPaging(t *testing.T) {
 	c, err := x.Counts(t.Context())
 	if want := (Counts{Chunks: n, Bytes: 100 * n, Condemned: n, Packs: 3, Stored: 3000}); err != nil || c != want {
 		t.Errorf("counts %+v, %v: want %+v", c, err, want)
+	}
+}
+
+// wantCandidates checks that ids are the candidates, and those at some places
+// condemned.
+func wantCandidates(t *testing.T, x *Index, ids []store.ID, condemned uint64, places ...int) {
+	t.Helper()
+	got, err := x.Candidates(t.Context())
+	if err != nil || got.Len() != len(ids) {
+		t.Fatalf("%d candidates, %v: want %d", got.Len(), err, len(ids))
+	}
+	for i, c := range got.All() {
+		want := Candidate{ID: ids[i]}
+		if slices.Contains(places, i) {
+			want.Condemned = condemned
+		}
+		if c != want {
+			t.Errorf("candidate %d: %v, want %v", i, c, want)
+		}
+		if at, found := got.Find(c.ID); at != i || !found {
+			t.Errorf("candidate %d is found at %d: %v", i, at, found)
+		}
+	}
+	if at, found := got.Find(testID(-1)); found {
+		t.Errorf("a stranger is found at %d", at)
 	}
 }
 

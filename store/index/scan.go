@@ -13,29 +13,6 @@ import (
 // so that nobody waits long for their turn.
 const page = 1 << 14
 
-// A Candidate is a chunk as gc sees it.
-type Candidate struct {
-	ID store.ID
-	// Condemned is the epoch in which gc condemned the chunk, plus one; zero
-	// means that it did not.
-	Condemned uint64
-}
-
-// Candidates returns all chunks, ordered by ID. Chunks that are added while it
-// looks may be among them.
-func (x *Index) Candidates(ctx context.Context) ([]Candidate, error) {
-	var all []Candidate
-	err := x.each(ctx, func(t table, id store.ID, _ record) error {
-		c := Candidate{ID: id}
-		if b := t.condemned.Get(id[:]); len(b) == 8 {
-			c.Condemned = be.Uint64(b) + 1
-		}
-		all = append(all, c)
-		return nil
-	})
-	return all, err
-}
-
 // A Use says how much of a pack is live.
 type Use struct {
 	Pack

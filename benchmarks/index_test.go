@@ -93,7 +93,7 @@ func (p population) fill(b *testing.B, x *index.Index) {
 	order, of, atOnce := func(i int) int { return i }, 10*packChunks, 1
 	if p.n <= maxShuffled {
 		perm := rand.New(rand.NewPCG(1, 2)).Perm(p.n)
-		order, of, atOnce = func(i int) int { return perm[i] }, packChunks, 16
+		order, of, atOnce = func(i int) int { return perm[i] }, packChunks, 64
 	}
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -153,7 +153,7 @@ func BenchmarkIndex(b *testing.B) {
 			debug.FreeOSMemory()
 			b.Run("memory", func(b *testing.B) { p.memory(b, x, path) })
 			for _, batch := range []int{0, 1, 64, 1 << 10, 1 << 12, 1 << 14} {
-				b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) { p.lookups(b, x, batch) })
+				b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) { p.lookups(b, x, batch) }) // 0: opening alone
 			}
 			b.Run("walk", func(b *testing.B) { p.walk(b, x) })
 			for _, chunks := range []int{300, 3000} {
@@ -242,6 +242,7 @@ func (p population) walk(b *testing.B, x *index.Index) {
 func (p population) adds(b *testing.B, x *index.Index, chunks int) {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 7)) // others than in the last run
 	ids := make([]store.ID, chunks)
+	resetPeak(b)
 	for b.Loop() {
 		b.StopTimer()
 		for i := range ids {
@@ -254,6 +255,7 @@ func (p population) adds(b *testing.B, x *index.Index, chunks int) {
 		}
 	}
 	b.ReportMetric(float64(chunks)*float64(b.N)/b.Elapsed().Seconds(), "chunks/s")
+	b.ReportMetric(float64(statusOf(b, "VmHWM"))/float64(p.n), "peak-B/chunk")
 }
 
 // statusOf returns a figure of this process, in bytes.

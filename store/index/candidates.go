@@ -32,22 +32,14 @@ type block struct {
 // among them.
 func (x *Index) Candidates(ctx context.Context) (*Candidates, error) {
 	all := &Candidates{}
-	var current table
-	someCondemned := false
-	err := x.each(ctx, func(t table, id store.ID, _ record) error {
-		if t != current { // another transaction
-			current = t
-			k, _ := t.condemned.Cursor().First()
-			someCondemned = k != nil
-		}
+	err := x.each(ctx, func(v *view, id store.ID, _ record) error {
 		c := Candidate{ID: id}
-		if someCondemned {
-			if b := t.condemned.Get(id[:]); len(b) == 8 {
-				c.Condemned = be.Uint64(b) + 1
-			}
+		b, err := v.condemned.Get(id[:])
+		if len(b) == 8 {
+			c.Condemned = be.Uint64(b) + 1
 		}
 		all.add(c)
-		return nil
+		return err
 	})
 	return all, err
 }

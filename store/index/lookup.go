@@ -9,7 +9,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"satchel/store"
-	"satchel/store/internal/bolt"
 )
 
 // An Entry is what the index knows of a chunk.
@@ -22,15 +21,11 @@ type Entry struct {
 // Lookup finds chunks. The entries are in the order of ids.
 func (x *Index) Lookup(ctx context.Context, ids []store.ID) ([]Entry, error) {
 	var entries []Entry
-	err := x.file.Read(ctx, func(s *bolt.Snapshot) error {
-		packs, err := newPackReader(s)
-		if err != nil {
-			return err
-		}
+	err := x.view(ctx, func(v *view) error {
 		entries = make([]Entry, len(ids))
-		return find(s, ids, func(i int, r record, condemned bool) error {
-			p, err := packs.pack(r.pack)
-			entries[i] = Entry{Location: r.in(p), Found: true, Condemned: condemned}
+		return v.find(ids, func(i int, r record, condemned bool) error {
+			loc, err := v.locate(r)
+			entries[i] = Entry{Location: loc, Found: true, Condemned: condemned}
 			return err
 		})
 	})
@@ -42,8 +37,8 @@ func (x *Index) Lookup(ctx context.Context, ids []store.ID) ([]Entry, error) {
 func (x *Index) Present(ctx context.Context, ids []store.ID) ([]bool, error) {
 	present := make([]bool, len(ids))
 	var rescue []int
-	err := x.file.Read(ctx, func(s *bolt.Snapshot) error {
-		return find(s, ids, func(i int, _ record, condemned bool) error {
+	err := x.view(ctx, func(v *view) error {
+		return v.find(ids, func(i int, _ record, condemned bool) error {
 			present[i] = true
 			if condemned {
 				rescue = append(rescue, i)
@@ -73,17 +68,9 @@ func (x *Index) Present(ctx context.Context, ids []store.ID) ([]bool, error) {
 
 // find calls fn for each of ids that is indexed, in no order that the caller
 // could rely on.
-func find(s *bolt.Snapshot, ids []store.ID, fn func(i int, r record, condemned bool) error) error {
-	chunks, err := s.Bucket(chunksBucket)
-	if err != nil {
-		return err
-	}
-	condemned, err := s.Bucket(condemnedBucket)
-	if err != nil {
-		return err
-	}
+func (v *view) find(ids []store.ID, fn func(i int, r record, condemned bool) error) error {
 	for i := range inOrder(ids) {
-		b, err := chunks.Get(ids[i][:])
+		b, err := v.chunks.Get(ids[i][:])
 		if err != nil {
 			return err
 		}
@@ -94,7 +81,7 @@ func find(s *bolt.Snapshot, ids []store.ID, fn func(i int, r record, condemned b
 		if err != nil {
 			return err
 		}
-		epoch, err := condemned.Get(ids[i][:])
+		epoch, err := v.condemned.Get(ids[i][:])
 		if err != nil {
 			return err
 		}
@@ -122,28 +109,4 @@ func inOrder(ids []store.ID) iter.Seq[int] {
 			}
 		}
 	}
-}
-
-// packReader reads the records of packs, each once.
-type packReader struct {
-	tree *bolt.Tree
-	read map[uint32]Pack
-}
-
-func newPackReader(s *bolt.Snapshot) (packReader, error) {
-	t, err := s.Bucket(packsBucket)
-	return packReader{t, map[uint32]Pack{}}, err
-}
-
-func (r packReader) pack(number uint32) (Pack, error) {
-	p, ok := r.read[number]
-	if ok {
-		return p, nil
-	}
-	b, err := r.tree.Get(be.AppendUint32(nil, number))
-	if err == nil {
-		p, err = parseNumbered(number, b)
-	}
-	r.read[number] = p
-	return p, err
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -34,7 +35,7 @@ func (x *Index) Uses(ctx context.Context) ([]Use, error) {
 	}
 	// A pack enters the index together with its chunks, so of the packs found
 	// above every chunk is found below.
-	err = x.each(ctx, func(_ table, _ store.ID, r record) error {
+	err = x.each(ctx, func(_ *view, _ store.ID, r record) error {
 		if i, ok := place[r.pack]; ok {
 			uses[i].Chunks++
 			uses[i].Live += int64(r.len)
@@ -51,16 +52,16 @@ func (x *Index) Packs(ctx context.Context) (packs []Pack, err error) {
 }
 
 func (x *Index) eachPack(ctx context.Context, fn func(number uint32, p Pack)) error {
-	return x.file.View(ctx, func(tx *bbolt.Tx) error {
-		return tables(tx).packs.ForEach(func(k, b []byte) error {
+	return x.view(ctx, func(v *view) error {
+		return v.packs.Each(nil, func(k, b []byte) (more bool, err error) {
 			if len(k) != 4 {
-				return fmt.Errorf("index: %w: pack number of %d bytes", store.ErrCorrupt, len(k))
+				return false, fmt.Errorf("index: %w: pack number of %d bytes", store.ErrCorrupt, len(k))
 			}
 			p, err := parsePack(b)
 			if err == nil {
 				fn(be.Uint32(k), p)
 			}
-			return err
+			return true, err
 		})
 	})
 }
@@ -74,11 +75,12 @@ type Placed struct {
 // In returns the chunks that are indexed in one pack, ordered by ID.
 func (x *Index) In(ctx context.Context, name string) ([]Placed, error) {
 	var all []Placed
-	err := x.each(ctx, func(t table, id store.ID, r record) error {
-		if n := t.names.Get([]byte(name)); len(n) != 4 || be.Uint32(n) != r.pack {
-			return nil
+	err := x.each(ctx, func(v *view, id store.ID, r record) error {
+		number, found, err := v.number(name)
+		if err != nil || !found || number != r.pack {
+			return err
 		}
-		loc, err := t.locate(r)
+		loc, err := v.locate(r)
 		all = append(all, Placed{id, loc})
 		return err
 	})
@@ -86,12 +88,11 @@ func (x *Index) In(ctx context.Context, name string) ([]Placed, error) {
 }
 
 // each calls fn for all records in order, page by page.
-func (x *Index) each(ctx context.Context, fn func(t table, id store.ID, r record) error) error {
+func (x *Index) each(ctx context.Context, fn func(v *view, id store.ID, r record) error) error {
 	var next []byte // the first key of the next page
 	for more := true; more; {
-		err := x.file.View(ctx, func(tx *bbolt.Tx) error {
-			var err error
-			next, err = eachOfPage(tables(tx), next, fn)
+		err := x.view(ctx, func(v *view) (err error) {
+			next, err = v.eachOfPage(next, fn)
 			return err
 		})
 		if err != nil {
@@ -105,26 +106,24 @@ func (x *Index) each(ctx context.Context, fn func(t table, id store.ID, r record
 	return nil
 }
 
-func eachOfPage(t table, start []byte, fn func(t table, id store.ID, r record) error) (next []byte, err error) {
-	c := t.chunks.Cursor()
-	k, v := c.Seek(start)
-	for n := 0; k != nil; k, v = c.Next() {
+func (v *view) eachOfPage(start []byte, fn func(v *view, id store.ID, r record) error) (next []byte, err error) {
+	n := 0
+	err = v.chunks.Each(start, func(k, b []byte) (more bool, err error) {
 		if len(k) != len(store.ID{}) {
-			return nil, fmt.Errorf("index: %w: key of %d bytes", store.ErrCorrupt, len(k))
+			return false, fmt.Errorf("index: %w: key of %d bytes", store.ErrCorrupt, len(k))
 		}
 		if n++; n > page {
-			return append([]byte(nil), k...), nil
+			next = bytes.Clone(k)
+			return false, nil
 		}
 		id := store.ID(k)
-		r, err := parseRecord(id, v)
+		r, err := parseRecord(id, b)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		if err := fn(t, id, r); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+		return true, fn(v, id, r)
+	})
+	return next, err
 }
 
 // Counts is how much an index holds.

@@ -12,7 +12,7 @@
 //
 // Goroutines that change a database at the same time share a transaction: one
 // opens the file for all who wait, so a hundred cost little more than one. Who
-// only looks keys up reads the pages past bbolt, which would map them: see
+// only reads may read the pages past bbolt, which would map them: see
 // [Snapshot].
 package bolt
 

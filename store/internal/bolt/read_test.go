@@ -108,6 +108,22 @@ func change(t *rapid.T, db *bbolt.DB) (keys [][]byte) {
 	return keys
 }
 
+// list returns what both see from a key on, at most ten keys.
+func list(t *rapid.T, want *bbolt.Bucket, got *Tree, start []byte) (wants, gots []string) {
+	c := want.Cursor()
+	for k, v := c.Seek(start); k != nil && len(wants) < 10; k, v = c.Next() {
+		wants = append(wants, fmt.Sprintf("%s %x", k, v))
+	}
+	err := got.Each(start, func(k, v []byte) (bool, error) {
+		gots = append(gots, fmt.Sprintf("%s %x", k, v))
+		return len(gots) < 10, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wants, gots
+}
+
 // compare looks for differences between bbolt and a snapshot of the file.
 func compare(t *rapid.T, db *bbolt.DB, path string, keys [][]byte) {
 	file, err := os.Open(path)
@@ -136,6 +152,11 @@ func compare(t *rapid.T, db *bbolt.DB, path string, keys [][]byte) {
 				}
 				if want := tx.Bucket(name).Get(k); !bytes.Equal(got, want) || (got == nil) != (want == nil) {
 					t.Fatalf("bucket %s, key %q: %.40q, want %.40q", name, k, got, want)
+				}
+			}
+			for i := 0; i < len(keys); i += 1 + len(keys)/20 {
+				if want, got := list(t, tx.Bucket(name), b, keys[i]); !slices.Equal(got, want) {
+					t.Fatalf("bucket %s from key %q: %.200q, want %.200q", name, keys[i], got, want)
 				}
 			}
 		}
@@ -261,6 +282,11 @@ func FuzzSnapshot(f *testing.F) {
 			if tree, err = s.Bucket(testBucket); err == nil {
 				for i := 0; i < 200 && err == nil; i += 7 {
 					_, err = tree.Get(fmt.Appendf(nil, "%032d", i))
+				}
+				n := 0
+				err = errors.Join(err, tree.Each(nil, func(_, _ []byte) (bool, error) { n++; return true, nil }))
+				if n > len(file)/elementSize {
+					t.Errorf("%d keys in %d bytes", n, len(file))
 				}
 			}
 		}

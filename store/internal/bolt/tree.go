@@ -23,6 +23,8 @@ const (
 	maxOverflow = 1 << 8 // pages that a page goes on for
 )
 
+var errTooDeep = fmt.Errorf("%w: a tree is deeper than %d pages", store.ErrCorrupt, maxDepth)
+
 // Get returns the value of a key, or nil if it has none. The value is valid
 // until the next call.
 func (t *Tree) Get(key []byte) ([]byte, error) {
@@ -55,7 +57,50 @@ func (t *Tree) find(key []byte) (v []byte, isBucket bool, err error) {
 		}
 		id = p.child(i)
 	}
-	return nil, false, fmt.Errorf("%w: the tree is deeper than %d pages", store.ErrCorrupt, maxDepth)
+	return nil, false, errTooDeep
+}
+
+// Each calls fn for the keys from start on, in order, until it returns false.
+// What it hands out is valid until fn returns, and fn must not use the tree.
+func (t *Tree) Each(start []byte, fn func(key, value []byte) (more bool, err error)) error {
+	var last []byte
+	_, err := t.each(0, t.root, start, func(k, v []byte) (bool, error) {
+		// Damage must not send the caller round in circles.
+		if last != nil && bytes.Compare(k, last) <= 0 {
+			return false, fmt.Errorf("%w: keys are out of order", store.ErrCorrupt)
+		}
+		last = append(last[:0], k...)
+		return fn(k, v)
+	})
+	return err
+}
+
+func (t *Tree) each(depth int, id uint64, start []byte, fn func(key, value []byte) (bool, error)) (more bool, err error) {
+	if depth == maxDepth || slices.ContainsFunc(t.path[:depth], func(p page) bool { return p.id() == id }) {
+		return false, errTooDeep
+	}
+	p, err := t.page(depth, id)
+	if err != nil {
+		return false, err
+	}
+	i, exact, err := p.search(start)
+	if err != nil {
+		return false, err
+	}
+	if !p.isLeaf() && !exact && i > 0 {
+		i--
+	}
+	for more = true; more && i < p.count(); i++ {
+		if p.isLeaf() {
+			more, err = p.visit(i, fn)
+		} else {
+			more, err = t.each(depth+1, p.child(i), start, fn)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return more, nil
 }
 
 // page returns the page at a depth of the path.
@@ -152,6 +197,18 @@ func (p page) value(i int) (v []byte, isBucket bool, err error) {
 	e := p.element(i)
 	v, err = p.span(i, uint64(ne.Uint32(e[4:]))+uint64(ne.Uint32(e[8:])), uint64(ne.Uint32(e[12:])))
 	return v, ne.Uint32(e)&bucketFlag != 0, err
+}
+
+func (p page) visit(i int, fn func(key, value []byte) (bool, error)) (more bool, err error) {
+	k, err := p.key(i)
+	if err != nil {
+		return false, err
+	}
+	v, isBucket, err := p.value(i)
+	if err != nil || isBucket {
+		return true, err
+	}
+	return fn(k, v)
 }
 
 func (p page) child(i int) uint64 { return ne.Uint64(p.element(i)[8:]) }

@@ -71,7 +71,7 @@ func makeBuckets(tx *bbolt.Tx) error {
 // Add names a durable pack and the chunks in it. Chunks that have a location
 // keep it. Adding a pack again changes nothing.
 func (x *Index) Add(ctx context.Context, name string, size int64, frames []pack.Frame) error {
-	return x.file.Update(ctx, func(tx *bbolt.Tx) error {
+	return x.file.UpdateMany(ctx, count(frames), func(tx *bbolt.Tx) error {
 		_, err := tables(tx).add(name, size, frames)
 		return err
 	})
@@ -100,6 +100,13 @@ func (t table) locate(r record) (Location, error) {
 
 func (t table) pack(number uint32) (Pack, error) {
 	return parseNumbered(number, t.packs.Get(be.AppendUint32(nil, number)))
+}
+
+func count(frames []pack.Frame) (chunks int) {
+	for _, f := range frames {
+		chunks += len(f.Chunks)
+	}
+	return chunks
 }
 
 // add returns the pack's number.

@@ -64,7 +64,7 @@ func (x *Index) Sweep(ctx context.Context, doomed []Candidate) (chunks, size int
 // it again with some of them, after a transaction that came to nothing.
 func (x *Index) pages(ctx context.Context, n int, fn func(t table, i int) error) error {
 	for start := 0; start < n; start += page {
-		err := x.file.Update(ctx, func(tx *bbolt.Tx) error {
+		err := x.file.UpdateMany(ctx, min(n-start, page), func(tx *bbolt.Tx) error {
 			t := tables(tx)
 			for i := start; i < min(n, start+page); i++ {
 				if err := fn(t, i); err != nil {
@@ -83,7 +83,7 @@ func (x *Index) pages(ctx context.Context, n int, fn func(t table, i int) error)
 // Move names a durable pack that holds copies of chunks of other packs. The
 // chunks that still lie in one of those are found in the new pack from now on.
 func (x *Index) Move(ctx context.Context, from []string, to string, size int64, frames []pack.Frame) error {
-	return x.file.Update(ctx, func(tx *bbolt.Tx) error {
+	return x.file.UpdateMany(ctx, count(frames), func(tx *bbolt.Tx) error {
 		t := tables(tx)
 		number, err := t.register(to, size, frames)
 		if err != nil {

@@ -10,13 +10,18 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxGroup is how many updates share a transaction at most, so that none of
-// them, and no reader, waits long for the others.
-const maxGroup = 64
+// Limits of what shares a transaction, so that none of the updates, and no
+// reader, waits long for the others. Each key takes up to 10 KiB of memory until
+// the transaction is durable: its page as it was taken apart, and as it is written.
+const (
+	maxGroup     = 64      // updates
+	maxGroupKeys = 1 << 14 // keys that they change, but for one that changes more by itself
+)
 
 // update is a call of Update.
 type update struct {
 	fn   func(tx *bbolt.Tx) error
+	keys int // that it may change
 	err  error
 	done chan struct{} // closed when err is final
 }
@@ -46,7 +51,12 @@ func (q *queue) add(u *update) {
 func (q *queue) take() []*update {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(len(q.waiting), maxGroup)
+	n := 0
+	for keys := 0; n < min(len(q.waiting), maxGroup); n++ {
+		if keys += q.waiting[n].keys; n > 0 && keys > maxGroupKeys {
+			break
+		}
+	}
 	group := slices.Clone(q.waiting[:n])
 	q.waiting = slices.Delete(q.waiting, 0, n)
 	return group
@@ -73,7 +83,12 @@ func (q *queue) withdraw(u *update) bool {
 // Update returns nil, and has no effect when fn returns an error. fn may be
 // called again when it shared a transaction with one that failed.
 func (f *File) Update(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
-	u := &update{fn: fn, done: make(chan struct{})}
+	return f.UpdateMany(ctx, 1, fn)
+}
+
+// UpdateMany is Update for a transaction that changes about so many keys.
+func (f *File) UpdateMany(ctx context.Context, keys int, fn func(tx *bbolt.Tx) error) error {
+	u := &update{fn: fn, keys: keys, done: make(chan struct{})}
 	f.queue.add(u)
 	for {
 		select {

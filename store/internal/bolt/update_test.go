@@ -78,6 +78,35 @@ func TestUpdatesShareTransactions(t *testing.T) {
 	}
 }
 
+// TestLargeUpdatesShareLess has updates wait that are too much for one
+// transaction, and one that is too much by itself.
+func TestLargeUpdatesShareLess(t *testing.T) {
+	f := newFile(t, filepath.Join(t.TempDir(), "db"))
+	var commits atomic.Int64
+	f.fs = durable.FS{Fault: func(durable.Step) (error, bool) {
+		commits.Add(1)
+		return nil, false
+	}}
+	release := hold(t, f)
+	var g errgroup.Group
+	for i, keys := range []int{maxGroupKeys / 2, maxGroupKeys / 2, 1, 2 * maxGroupKeys, 1, 1} {
+		g.Go(func() error {
+			return f.UpdateMany(context.Background(), keys, func(tx *bbolt.Tx) error {
+				return tx.Bucket(testBucket).Put(fmt.Append(nil, i), []byte{1})
+			})
+		})
+		waiting(t, f, i+1)
+	}
+	release()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	// The first two, the third, the large one, and the last two.
+	if n := commits.Load(); n != 4 {
+		t.Errorf("%d transactions, want 4", n)
+	}
+}
+
 // TestWithdrawnUpdate gives up on the one who waits for the file and on one who
 // waits for that: the third must go through.
 func TestWithdrawnUpdate(t *testing.T) {

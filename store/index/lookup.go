@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"math/bits"
@@ -20,16 +21,34 @@ type Entry struct {
 
 // Lookup finds chunks. The entries are in the order of ids.
 func (x *Index) Lookup(ctx context.Context, ids []store.ID) ([]Entry, error) {
-	var entries []Entry
+	entries := make([]Entry, len(ids))
+	type hit struct {
+		place int
+		record
+	}
+	var hits []hit
 	err := x.view(ctx, func(v *view) error {
-		entries = make([]Entry, len(ids))
-		return v.find(ids, func(i int, r record, condemned bool) error {
-			loc, err := v.locate(r)
-			entries[i] = Entry{Location: loc, Found: true, Condemned: condemned}
-			return err
+		err := v.find(ids, func(i int, r record, condemned bool) error {
+			entries[i] = Entry{Found: true, Condemned: condemned}
+			hits = append(hits, hit{i, r})
+			return nil
 		})
+		if err != nil {
+			return err
+		}
+		// By pack, so that each record and each page of packs is read once.
+		slices.SortFunc(hits, func(a, b hit) int { return cmp.Compare(a.pack, b.pack) })
+		for _, h := range hits {
+			if entries[h.place].Location, err = v.locate(h.record); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return entries, err
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
 }
 
 // Present reports which chunks the caller may rely on: those that are indexed.

@@ -9,12 +9,13 @@ import (
 // view is the buckets as they are now, to be read.
 type view struct {
 	chunks, names, condemned, packs *bolt.Tree
-	known                           map[uint32]Pack // of the packs, those that were read
+	last                            Pack // the pack that was read last; it has a name if there is one
+	lastNumber                      uint32
 }
 
 func (x *Index) view(ctx context.Context, fn func(v *view) error) error {
 	return x.file.Read(ctx, func(s *bolt.Snapshot) error {
-		v := &view{known: map[uint32]Pack{}}
+		v := &view{}
 		for _, b := range []struct {
 			tree **bolt.Tree
 			name []byte
@@ -30,19 +31,20 @@ func (x *Index) view(ctx context.Context, fn func(v *view) error) error {
 	})
 }
 
+// locate is fastest when records of the same pack follow each other.
 func (v *view) locate(r record) (Location, error) {
-	p, ok := v.known[r.pack]
-	if !ok {
+	if v.last.Name == "" || v.lastNumber != r.pack {
 		b, err := v.packs.Get(be.AppendUint32(nil, r.pack))
 		if err != nil {
 			return Location{}, err
 		}
-		if p, err = parseNumbered(r.pack, b); err != nil {
+		p, err := parseNumbered(r.pack, b)
+		if err != nil {
 			return Location{}, err
 		}
-		v.known[r.pack] = p
+		v.last, v.lastNumber = p, r.pack
 	}
-	return r.in(p), nil
+	return r.in(v.last), nil
 }
 
 // number returns the number of a pack, or false if there is none of the name.

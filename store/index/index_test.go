@@ -85,8 +85,9 @@ func TestFirstLocationStays(t *testing.T) {
 	add(t, x, "pack-a", 0, 4)
 	add(t, x, "pack-b", 2, 6)
 	add(t, x, "pack-a", 0, 4) // again
+	entries := lookup(t, x, testIDs(0, 6)...)
 	for i, want := range []string{"pack-a", "pack-a", "pack-a", "pack-a", "pack-b", "pack-b"} {
-		if got := lookup(t, x, testID(i))[0].Pack; got != want {
+		if got := entries[i].Pack; got != want {
 			t.Errorf("chunk %d lies in %s, want %s", i, got, want)
 		}
 	}

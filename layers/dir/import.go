@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,13 +27,27 @@ type Options struct {
 	// Overlay reads the directory as an overlayfs upper layer: character
 	// devices 0:0 are whiteouts, and directories may be opaque.
 	Overlay bool
+	// Known, if not nil, is what the last import of the same directory with the
+	// same options found; the zero Known is that of a first one. What has not
+	// changed since is taken from there. An import that succeeds puts there what
+	// it found. The chunks of Known must be in the store that pl puts into, and
+	// stay there; else the entry's stamp must be zero.
+	Known *Known
 }
 
 // Import returns the tree of the directory at root, whose contents it stores
 // through pl, for which it waits. The notes tell of sockets, which no tree
 // holds. A file that changes meanwhile may be stored half old, half new.
 func Import(ctx context.Context, root string, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
-	w := &importer{ctx: ctx, pl: pl, opt: opt, first: map[inode]string{}}
+	return importAt(ctx, time.Now(), root, pl, opt)
+}
+
+func importAt(ctx context.Context, begun time.Time, root string, pl *ingest.Pipeline, opt Options) (layers.Tree, []layers.Note, error) {
+	w := &importer{ctx: ctx, pl: pl, opt: opt, known: opt.Known, begun: begun, first: map[inode]string{}}
+	if w.known == nil {
+		w.known = &Known{}
+	}
+	w.known.at = 0
 	defer w.stack.close()
 	err := w.root(root)
 	if werr := pl.Wait(); err == nil {
@@ -41,14 +56,29 @@ func Import(ctx context.Context, root string, pl *ingest.Pipeline, opt Options) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("import %s: %w", root, err)
 	}
+	tree, err := w.tree()
+	if err != nil {
+		return nil, nil, fmt.Errorf("import %s: %w", root, err)
+	}
+	return tree, w.notes, nil
+}
+
+// tree returns what was found, which is known from then on.
+func (w *importer) tree() (layers.Tree, error) {
+	k := w.known
+	k.Same = w.taken == len(w.entries) && w.taken == len(k.Tree)
+	if k.Same {
+		return k.Tree, nil
+	}
 	tree := make(layers.Tree, len(w.entries))
 	for i, e := range w.entries {
 		tree[i] = *e
 	}
 	if err := tree.Check(); err != nil {
-		return nil, nil, fmt.Errorf("import %s: %w", root, err)
+		return nil, err
 	}
-	return tree, w.notes, nil
+	k.Tree, k.Stamps = tree, w.stamps
+	return tree, nil
 }
 
 type inode struct{ dev, ino uint64 }
@@ -61,8 +91,13 @@ type importer struct {
 	dev     uint64           // of the root
 	first   map[inode]string // first path of each file that has several
 	entries []*layers.Entry  // in order
+	stamps  []Stamp          // of the entries
 	notes   []layers.Note
-	buf     []byte // for extended attributes
+	known   *Known
+	taken   int       // entries that are the known ones
+	begun   time.Time // the import
+	buf     []byte    // for extended attributes
+	listing []byte    // for names
 }
 
 func (w *importer) root(path string) error {
@@ -75,16 +110,41 @@ func (w *importer) root(path string) error {
 	}
 	w.dev = st.Dev
 	e := entryOf("", &st)
-	if err := w.xattrs(e, ""); err != nil {
-		return err
+	if !w.take(e, &st) {
+		if err := w.xattrs(e, ""); err != nil {
+			return err
+		}
+		w.add(e, stampOf(&st, w.begun))
 	}
-	w.entries = append(w.entries, e)
 	return w.list("")
+}
+
+func (w *importer) add(e *layers.Entry, stamp Stamp) {
+	w.entries, w.stamps = append(w.entries, e), append(w.stamps, stamp)
+}
+
+// take adds the known entry of a file if the file has not changed since.
+func (w *importer) take(e *layers.Entry, st *unix.Stat_t) bool {
+	old, stamp := w.known.take(e, st)
+	if old == nil {
+		return false
+	}
+	w.add(old, stamp)
+	w.taken++
+	return true
+}
+
+// plain adds an entry that carries nothing, and so needs no stamp.
+func (w *importer) plain(e *layers.Entry) {
+	w.add(e, Stamp{})
+	if old := w.known.find(e.Path); old != nil && old.SameContent(e) {
+		w.taken++
+	}
 }
 
 // list imports what is in the top directory, which is at path.
 func (w *importer) list(path string) error {
-	names, err := readNames(w.stack.fd())
+	names, err := w.readNames()
 	if err != nil {
 		return fmt.Errorf("read directory %q: %w", path, err)
 	}
@@ -104,15 +164,19 @@ func (w *importer) list(path string) error {
 	return nil
 }
 
-// readNames lists a directory without closing or moving it.
-func readNames(fd int) ([]string, error) {
-	dup, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+// readNames lists the top directory, which was not listed before.
+func (w *importer) readNames() (names []string, err error) {
+	if w.listing == nil {
+		w.listing = make([]byte, 1<<16)
 	}
-	f := os.NewFile(uintptr(dup), "directory")
-	defer f.Close()
-	return f.Readdirnames(-1)
+	for {
+		var n int
+		err := retry(func() (err error) { n, err = unix.ReadDirent(w.stack.fd(), w.listing); return err })
+		if err != nil || n == 0 {
+			return names, err
+		}
+		_, _, names = unix.ParseDirent(w.listing[:n], -1, names)
+	}
 }
 
 // file imports the file of that name in the top directory.
@@ -134,20 +198,22 @@ func (w *importer) file(path, name string) error {
 	}
 	e := entryOf(path, &st)
 	if w.opt.Overlay && e.Type == layers.CharDev && e.Major == 0 && e.Minor == 0 {
-		w.entries = append(w.entries, &layers.Entry{Path: path, Type: layers.Whiteout})
+		w.plain(&layers.Entry{Path: path, Type: layers.Whiteout})
 		return nil
 	}
 	if e.Type != layers.Dir && st.Nlink > 1 {
 		if first, ok := w.first[inode{st.Dev, st.Ino}]; ok {
-			w.entries = append(w.entries, &layers.Entry{Path: path, Type: layers.Hardlink, Target: first})
+			w.plain(&layers.Entry{Path: path, Type: layers.Hardlink, Target: first})
 			return nil
 		}
 	}
-	if err := w.carry(e, name, st.Size); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
+	if !w.take(e, &st) {
+		if err := w.carry(e, name, &st); err != nil {
+			if errors.Is(err, unix.ENOENT) {
+				return nil
+			}
+			return fmt.Errorf("import %q: %w", path, err)
 		}
-		return fmt.Errorf("import %q: %w", path, err)
 	}
 	if st.Nlink > 1 && e.Type != layers.Dir {
 		w.first[inode{st.Dev, st.Ino}] = path
@@ -165,11 +231,11 @@ func (w *importer) file(path, name string) error {
 }
 
 // carry reads what a file carries and adds its entry.
-func (w *importer) carry(e *layers.Entry, name string, size int64) error {
+func (w *importer) carry(e *layers.Entry, name string, st *unix.Stat_t) error {
 	var f *os.File
 	switch e.Type {
 	case layers.Symlink:
-		target, err := readLink(w.stack.fd(), name, size)
+		target, err := readLink(w.stack.fd(), name, st.Size)
 		if err != nil {
 			return err
 		}
@@ -186,7 +252,7 @@ func (w *importer) carry(e *layers.Entry, name string, size int64) error {
 		}
 		return err
 	}
-	w.entries = append(w.entries, e)
+	w.add(e, stampOf(st, w.begun))
 	if f != nil {
 		w.pl.Add(e, func() (io.ReadCloser, error) { return f, nil })
 	}

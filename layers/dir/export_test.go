@@ -1,0 +1,4 @@
+package dir
+
+// ImportAt is Import as if it had begun at another time.
+var ImportAt = importAt

@@ -30,6 +30,7 @@ type imported struct {
 	Entries        int64       `json:"entries"`
 	Files          int64       `json:"files"`
 	Bytes          int64       `json:"bytes"`
+	FilesRead      int64       `json:"files_read"` // less than files if some were known
 	NewChunks      int64       `json:"new_chunks"`
 	NewBytes       int64       `json:"new_bytes"`
 	NewStoredBytes int64       `json:"new_stored_bytes"`
@@ -38,7 +39,7 @@ type imported struct {
 }
 
 func newLayerImport(a *app) *cobra.Command {
-	var kind, message, form string
+	var opt importOptions
 	c := &cobra.Command{
 		Use:   "import --kind KIND NAME SOURCE",
 		Short: "Make a new version of a layer from a directory, a tar file or an OCI image",
@@ -46,21 +47,22 @@ func newLayerImport(a *app) *cobra.Command {
 
 SOURCE is a directory, a tar file (plain, gzip, zstd or xz), an OCI image layout
 (a directory or a tar of one), a tar that docker save wrote, or - for a tar on
-standard input. Files that are already in the store are not stored again. Read a
-directory that holds a whole system as root, so that owners, devices and
-capabilities are kept; a tar file keeps them for any user.`,
+standard input. Files that are already in the store are not stored again. Of a
+directory that was imported before, files that have not changed since are not
+read again. Read a directory that holds a whole system as root, so that owners,
+devices and capabilities are kept; a tar file keeps them for any user.`,
 		Example: `  satchel layer import --kind os debian-12 debian-12.tar.zst
   satchel layer import --kind os alpine ./alpine-oci-layout
   satchel layer import --kind data ana/data /home/ana --message "first copy"
   ssh host tar -C / -cf - opt | satchel layer import --kind group tools -`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, argv []string) error {
-			k, err := layers.ParseKind(kind)
+			k, err := layers.ParseKind(opt.kind)
 			if err != nil || k == layers.Local {
-				return usageError{fmt.Errorf("--kind %q: want one of os, group, personal, system, data", kind)}
+				return usageError{fmt.Errorf("--kind %q: want one of os, group, personal, system, data", opt.kind)}
 			}
 			return a.with(func(h *home) error {
-				got, err := a.importLayer(c.Context(), h, k, argv[0], argv[1], form, message)
+				got, err := a.importLayer(c.Context(), h, k, argv[0], argv[1], opt)
 				if err != nil {
 					return err
 				}
@@ -68,16 +70,23 @@ capabilities are kept; a tar file keeps them for any user.`,
 			})
 		},
 	}
-	c.Flags().StringVar(&kind, "kind", "", "what the layer holds: os, group, personal, system or data (required)")
-	c.Flags().StringVar(&message, "message", "", "why this version is made")
-	c.Flags().StringVar(&form, "form", "auto", "what SOURCE is: auto, dir, tar or oci")
+	c.Flags().StringVar(&opt.kind, "kind", "", "what the layer holds: os, group, personal, system or data (required)")
+	c.Flags().StringVar(&opt.message, "message", "", "why this version is made")
+	c.Flags().StringVar(&opt.form, "form", "auto", "what SOURCE is: auto, dir, tar or oci")
+	c.Flags().BoolVar(&opt.reread, "reread", false, "read all files of a directory, also those that have not changed since it was last imported")
 	c.MarkFlagRequired("kind") //nolint:errcheck // the flag is defined above
 	completeWords(c, "kind", "os", "group", "personal", "system", "data")
 	completeWords(c, "form", "auto", "dir", "tar", "oci")
 	return c
 }
 
-func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, source, form, message string) (imported, error) {
+// importOptions are the flags of layer import.
+type importOptions struct {
+	kind, message, form string
+	reread              bool
+}
+
+func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, source string, opt importOptions) (imported, error) {
 	begun := time.Now()
 	head, err := h.layerFor(ctx, name, kind)
 	if err != nil {
@@ -92,7 +101,8 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	defer cancel()
 	pl := ingest.New(ctx, w, h.store.Domain())
 	stop := a.watch("import "+name, pl)
-	tree, notes, err := a.readSource(ctx, source, form, pl)
+	seen := &sight{home: h, writer: w, reread: opt.reread}
+	tree, notes, err := a.readSource(ctx, source, opt.form, pl, seen)
 	if stored := pl.Wait(); err == nil {
 		err = stored // else it is the same, or follows from it
 	}
@@ -105,10 +115,10 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 			return imported{}, err
 		}
 	}
-	if message == "" {
-		message = "imported from " + filepath.Base(source)
+	if opt.message == "" {
+		opt.message = "imported from " + filepath.Base(source)
 	}
-	ids, err := h.repo.Commit(ctx, w, repo.Commit{Head: head, Kind: kind, Tree: tree, Message: message})
+	ids, err := h.repo.Commit(ctx, w, repo.Commit{Head: head, Kind: kind, Tree: tree, Message: opt.message})
 	if err != nil {
 		return imported{}, err
 	}
@@ -116,10 +126,14 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	if err != nil {
 		return imported{}, err
 	}
+	if err := seen.keep(made.Version.Tree); err != nil {
+		a.note("%v", err)
+	}
 	stats := w.Stats()
+	read, _ := pl.Progress()
 	return imported{
 		Name: name, Kind: kind, Version: ids[0],
-		Entries: made.Version.Tree.Entries, Files: made.Version.Tree.Files, Bytes: made.Version.Tree.Bytes,
+		Entries: made.Version.Tree.Entries, Files: made.Version.Tree.Files, Bytes: made.Version.Tree.Bytes, FilesRead: read,
 		NewChunks: stats.NewChunks, NewBytes: stats.NewBytes, NewStoredBytes: stats.StoredBytes,
 		Seconds: seconds(time.Since(begun)), Notes: notes,
 	}, nil
@@ -176,7 +190,7 @@ func (a *app) watch(name string, pl *ingest.Pipeline) (stop func()) {
 }
 
 // readSource reads whatever SOURCE is into the pipeline.
-func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pipeline) (layers.Tree, []string, error) {
+func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pipeline, seen *sight) (layers.Tree, []string, error) {
 	if form == "auto" {
 		var err error
 		if form, err = sourceForm(source); err != nil {
@@ -185,7 +199,10 @@ func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pi
 	}
 	switch form {
 	case "dir":
-		tree, notes, err := dir.Import(ctx, source, pl, dir.Options{})
+		if err := seen.recall(ctx, source); err != nil {
+			a.note("%v", err)
+		}
+		tree, notes, err := dir.Import(ctx, source, pl, dir.Options{Known: seen.known})
 		return tree, lines(notes), err
 	case "oci":
 		tree, notes, err := oci.Import(ctx, source, pl, oci.Options{})
@@ -244,8 +261,8 @@ func lines[T fmt.Stringer](notes []T) []string {
 
 func (i imported) write(w io.Writer) {
 	fmt.Fprintf(w, "%s@%s  %s\n", i.Name, i.Version.Short(), i.Kind)
-	fmt.Fprintf(w, "%d files, %s in %.1f s; new: %d chunks, %s, stored as %s\n",
-		i.Files, size(i.Bytes), i.Seconds, i.NewChunks, size(i.NewBytes), size(i.NewStoredBytes))
+	fmt.Fprintf(w, "%d files, %s, %d files read in %.1f s; new: %d chunks, %s, stored as %s\n",
+		i.Files, size(i.Bytes), i.FilesRead, i.Seconds, i.NewChunks, size(i.NewBytes), size(i.NewStoredBytes))
 	if len(i.Notes) > 0 {
 		fmt.Fprintf(w, "left out or changed:\n  %s\n", strings.Join(i.Notes, "\n  "))
 	}

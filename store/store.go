@@ -99,6 +99,14 @@ type Getter interface {
 	Get(ctx context.Context, id ID) ([]byte, error)
 }
 
+// A Locator is a [Getter] that can look up many chunks at once.
+type Locator interface {
+	Getter
+	// Locate finds where chunks lie, so that a Get that follows soon need not.
+	// It is no error when one is not there: Get will say so.
+	Locate(ctx context.Context, ids []ID) error
+}
+
 // A Haser tells which chunks are present.
 type Haser interface {
 	// Has answers for each ID in turn whether the store holds it.

@@ -61,6 +61,30 @@ func (s *Store) Get(ctx context.Context, id store.ID) ([]byte, error) {
 	return b, nil
 }
 
+// Locate looks up where chunks lie, in one go, and remembers it for a while.
+func (s *Store) Locate(ctx context.Context, ids []store.ID) error {
+	r := s.reader
+	var unknown []store.ID
+	for _, id := range ids {
+		if _, ok := r.places.get(id); !ok {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	entries, err := s.index.Lookup(ctx, unknown)
+	if err != nil {
+		return err
+	}
+	for i, e := range entries {
+		if e.Found {
+			r.places.put(unknown[i], e.Location)
+		}
+	}
+	return nil
+}
+
 // tries is how often a chunk is looked up anew before its pack counts as lost.
 const tries = 4
 

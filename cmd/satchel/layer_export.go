@@ -38,7 +38,7 @@ what could not be set.`,
 				if err != nil {
 					return err
 				}
-				m := &meter{Getter: h.store, bar: a.progress("export"), total: treeBytes(tree)}
+				m := &meter{Locator: h.store, bar: a.progress("export"), total: treeBytes(tree)}
 				notes, err := exportTree(c.Context(), m, tree, argv[1], a.stdout)
 				m.bar.done()
 				if err != nil {
@@ -75,7 +75,7 @@ func exportTree(ctx context.Context, g store.Getter, tree layers.Tree, dest stri
 
 // A meter shows how much of a tree has been read.
 type meter struct {
-	store.Getter
+	store.Locator
 	bar   *progress
 	total int64
 
@@ -85,7 +85,7 @@ type meter struct {
 
 // Get reads a chunk and counts it.
 func (m *meter) Get(ctx context.Context, id store.ID) ([]byte, error) {
-	b, err := m.Getter.Get(ctx, id)
+	b, err := m.Locator.Get(ctx, id)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.read += int64(len(b))

@@ -70,6 +70,7 @@ type exporter struct {
 	dest    string
 	opt     ExportOptions
 	omitted omissions
+	located int // the entry from which on chunks are still to be looked up
 }
 
 // create makes everything but hard links. Directories are for the owner alone
@@ -77,25 +78,28 @@ type exporter struct {
 func (x *exporter) create() error {
 	group, ctx := errgroup.WithContext(x.ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
+	b := &batch{x: x, ctx: ctx, group: group}
+	x.located = len(x.tree) - len(x.tree.Under(""))
 	w := &walk{
 		tree: x.tree,
 		visit: func(fd int, name string, e *layers.Entry) error {
-			if err := ctx.Err(); err != nil {
+			if err := errors.Join(ctx.Err(), x.locate(ctx, e)); err != nil {
 				return err
 			}
 			if e.Type != layers.Regular {
 				return x.node(fd, name, e)
 			}
-			f, err := createFile(fd, name)
+			m, err := createFile(fd, name, e)
 			if err != nil {
 				return err
 			}
-			group.Go(func() error { return x.file(ctx, f, e) })
+			b.add(m)
 			return nil
 		},
 		implied: func(fd int, name string) error { return mkdir(fd, name) },
 	}
 	err := w.run(x.dest)
+	b.flush()
 	if gerr := group.Wait(); gerr != nil {
 		return gerr // err is most likely due to it
 	}
@@ -121,7 +125,7 @@ func (x *exporter) node(fd int, name string, e *layers.Entry) error {
 		if err := unix.Symlinkat(e.Target, fd, name); err != nil {
 			return fmt.Errorf("make symbolic link: %w", err)
 		}
-		return x.attributes(handle{fd: fd, name: name}, e)
+		return x.attributes(handle{fd, name}, e)
 	case layers.Fifo:
 		kind = unix.S_IFIFO
 	case layers.CharDev:
@@ -146,7 +150,7 @@ func (x *exporter) node(fd int, name string, e *layers.Entry) error {
 	if e.Type == layers.Whiteout {
 		return nil
 	}
-	return x.attributes(handle{fd: fd, name: name}, e)
+	return x.attributes(handle{fd, name}, e)
 }
 
 // link makes the hard links.

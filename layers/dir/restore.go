@@ -4,110 +4,116 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"satchel/layers"
-	"satchel/store"
 )
 
-// createFile makes an empty file.
-func createFile(fd int, name string) (*os.File, error) {
-	var file int
+// A made file is there, but empty and not yet what its entry says.
+type made struct {
+	fd    int
+	entry *layers.Entry
+}
+
+// createFile makes an empty file. It has the mode of its entry already where
+// that leaves less to do.
+func createFile(fd int, name string, e *layers.Entry) (made, error) {
+	mode := uint32(e.Mode & 0o777)
+	if len(e.Xattrs) > 0 {
+		mode = 0o600 // some can be set only by who may write
+	}
+	m := made{entry: e}
 	err := retry(func() (err error) {
-		file, err = unix.Openat(fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		m.fd, err = unix.Openat(fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make file: %w", err)
+		return m, fmt.Errorf("make file: %w", err)
 	}
-	return os.NewFile(uintptr(file), name), nil
+	return m, nil
 }
 
-// file gives a new file its contents and what it carries, and closes it.
-func (x *exporter) file(ctx context.Context, f *os.File, e *layers.Entry) error {
-	err := x.contents(ctx, f, e)
-	if err == nil {
-		err = x.attributes(handle{fd: int(f.Fd()), file: true}, e)
+// close closes the file. After EINTR it is closed, too, on Linux.
+func (m made) close() error {
+	if err := unix.Close(m.fd); !errors.Is(err, unix.EINTR) {
+		return err
 	}
-	if cerr := f.Close(); err == nil {
+	return nil
+}
+
+// fill gives a new file its contents and what it carries, and closes it.
+func (x *exporter) fill(ctx context.Context, m made) error {
+	err := x.contents(ctx, m)
+	if err == nil {
+		err = x.attributes(handle{fd: m.fd}, m.entry)
+	}
+	if cerr := m.close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return fmt.Errorf("%q: %w", e.Path, err)
+		return fmt.Errorf("%q: %w", m.entry.Path, err)
 	}
 	return nil
 }
 
-func (x *exporter) contents(ctx context.Context, f *os.File, e *layers.Entry) error {
-	if n := len(e.Extents); n > 0 && e.Extents[n-1].ID.IsZero() {
-		if err := f.Truncate(e.Size); err != nil {
-			return err
-		}
-	}
-	var off int64
-	for _, extent := range e.Extents {
-		if !extent.ID.IsZero() {
-			data, err := x.get.Get(ctx, extent.ID)
-			if err != nil {
-				return err
-			}
-			if int64(len(data)) != extent.Len {
-				return fmt.Errorf("chunk %s has %d bytes, want %d: %w", extent.ID.Short(), len(data), extent.Len, store.ErrCorrupt)
-			}
-			if _, err := f.WriteAt(data, off); err != nil {
-				return err
-			}
-		}
-		off += extent.Len
-	}
-	return nil
-}
-
-// A handle says how to reach a file for changing what it carries: a name in a
-// directory, the directory itself if the name is empty, or an open file.
+// A handle says how to reach a file for changing what it carries: a name in an
+// open directory, or the open file or directory itself if the name is empty.
 type handle struct {
 	fd   int
 	name string
-	file bool
 }
 
-// path is for system calls that take paths; they must not follow a link in it
-// unless h is an open file, which is one.
-func (h handle) path() string {
-	if h.file {
-		return "/proc/self/fd/" + strconv.Itoa(h.fd)
+func (h handle) flags() int {
+	if h.name == "" {
+		return unix.AT_EMPTY_PATH
 	}
-	return procPath(h.fd, h.name)
+	return unix.AT_SYMLINK_NOFOLLOW
 }
 
-// attributes gives a file what it carries besides contents. The order counts:
-// a change of owner takes away set-id bits and capabilities, a mode without
-// write permission may forbid attributes, and all but time changes the time.
+func (h handle) chmod(mode uint32) error {
+	if h.name == "" {
+		return unix.Fchmod(h.fd, mode)
+	}
+	return unix.Fchmodat(h.fd, h.name, mode, 0) // it is no symbolic link
+}
+
+func (h handle) setXattr(a layers.Xattr) error {
+	if h.name == "" {
+		return unix.Fsetxattr(h.fd, a.Name, a.Value, 0)
+	}
+	return unix.Lsetxattr(procPath(h.fd, h.name), a.Name, a.Value, 0)
+}
+
+// attributes gives a file what it carries besides contents and has not got by
+// being made. The order counts: a change of owner takes away set-id bits and
+// capabilities, a mode without write permission may forbid attributes, and all
+// but time changes the time.
 func (x *exporter) attributes(h handle, e *layers.Entry) error {
-	chown, set, flag := unix.Lchown, unix.Lsetxattr, unix.AT_SYMLINK_NOFOLLOW
-	if h.file {
-		chown, set, flag = unix.Chown, unix.Setxattr, 0
+	var st unix.Stat_t
+	if err := unix.Fstatat(h.fd, h.name, &st, h.flags()); err != nil {
+		return fmt.Errorf("stat: %w", err)
 	}
-	p := h.path()
-	if err := chown(p, int(e.UID), int(e.GID)); !x.allowed(e, "owner", err) {
-		return fmt.Errorf("set owner: %w", err)
+	if st.Uid != e.UID || st.Gid != e.GID {
+		if err := unix.Fchownat(h.fd, h.name, int(e.UID), int(e.GID), h.flags()); !x.allowed(e, "owner", err) {
+			return fmt.Errorf("set owner: %w", err)
+		}
 	}
 	for _, a := range e.Xattrs {
-		if err := set(p, a.Name, a.Value, 0); !x.allowed(e, "extended attribute "+a.Name, err) {
+		if err := h.setXattr(a); !x.allowed(e, "extended attribute "+a.Name, err) {
 			return fmt.Errorf("set extended attribute %s: %w", a.Name, err)
 		}
 	}
-	if e.Type != layers.Symlink { // they have none on Linux
-		if err := unix.Chmod(p, uint32(e.Mode)); !x.allowed(e, "mode", err) {
+	// A mode with set-id bits is never what the file was made with. An access
+	// control list changes it.
+	if e.Type != layers.Symlink && (st.Mode&0o7777 != uint32(e.Mode) || len(e.Xattrs) > 0) { // links have none on Linux
+		if err := h.chmod(uint32(e.Mode)); !x.allowed(e, "mode", err) {
 			return fmt.Errorf("set mode: %w", err)
 		}
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: e.ModTime.Sec, Nsec: int64(e.ModTime.Nsec)}}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, p, times, flag); err != nil {
+	if err := unix.UtimesNanoAt(h.fd, h.name, times, h.flags()); err != nil {
 		return fmt.Errorf("set time: %w", err)
 	}
 	return nil

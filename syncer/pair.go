@@ -1,36 +1,28 @@
 package syncer
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"satchel/store"
 	"satchel/store/delta"
 )
 
-// A Pair is a run of a file's chunks, the target, that moves as its difference
-// from a run of chunks that both sides hold, the base.
+// A Pair is a run of chunks, the target, that moves as its difference from a run
+// of chunks that both sides hold, the base.
 type Pair struct {
 	Base       []store.ID // in order; may be empty
 	BaseOffset int64      // where in its file the base begins, in bytes
 	Target     []store.ID // in order
-	Lens       []int      // plaintext bytes of the target's chunks
 	Offset     int64      // where in its file the target begins, in bytes
 }
 
-// Limits of a pair. The bytes of its base are bounded by [delta.MaxBase].
+// Limits of a pair. The bytes of its base are bounded by [delta.MaxBase], those
+// of its target by [delta.MaxTarget].
 const (
 	MaxPairBase   = 4096 // chunks
 	MaxPairTarget = 2048 // chunks
 )
-
-// Size returns the plaintext bytes of the target.
-func (p *Pair) Size() int {
-	n := 0
-	for _, l := range p.Lens {
-		n += l
-	}
-	return n
-}
 
 // Check reports a pair that exceeds its limits, with [ErrTooLarge], or makes no
 // sense, with [ErrMalformed].
@@ -38,17 +30,61 @@ func (p *Pair) Check() error {
 	switch {
 	case len(p.Base) > MaxPairBase || len(p.Target) > MaxPairTarget:
 		return fmt.Errorf("pair of %d and %d chunks: %w", len(p.Base), len(p.Target), ErrTooLarge)
-	case len(p.Target) == 0 || len(p.Target) != len(p.Lens) || p.BaseOffset < 0 || p.Offset < 0:
-		return fmt.Errorf("pair of %d chunks: %w", len(p.Target), ErrMalformed)
-	}
-	size := 0
-	for _, l := range p.Lens {
-		if l <= 0 || l > store.MaxChunk {
-			return fmt.Errorf("pair with a chunk of %d bytes: %w", l, ErrMalformed)
-		}
-		if size += l; size > delta.MaxTarget {
-			return fmt.Errorf("pair of more than %d bytes: %w", delta.MaxTarget, ErrTooLarge)
-		}
+	case len(p.Target) == 0 || p.BaseOffset < 0 || p.Offset < 0:
+		return fmt.Errorf("pair of %d and %d chunks: %w", len(p.Base), len(p.Target), ErrMalformed)
 	}
 	return nil
+}
+
+// A Delta is what makes the target of a pair of its base.
+type Delta struct {
+	Lens []int  // plaintext bytes of the target's chunks
+	Data []byte // as package delta codes it
+}
+
+// MaxDelta is the longest coded delta, in bytes.
+const MaxDelta = 2 + 4*MaxPairTarget + delta.MaxTarget + 1<<10
+
+var le = binary.LittleEndian
+
+// Append appends the delta as it crosses the wire. docs/format/sync.md has the
+// bytes.
+func (d *Delta) Append(b []byte) []byte {
+	b = le.AppendUint16(b, uint16(len(d.Lens)))
+	for _, n := range d.Lens {
+		b = le.AppendUint32(b, uint32(n))
+	}
+	return append(b, d.Data...)
+}
+
+// ParseDelta is the inverse of [Delta.Append]. Data shares memory with b. It
+// fails with [ErrMalformed], and with [ErrTooLarge] when the target would be
+// larger than one may be.
+func ParseDelta(b []byte) (Delta, error) {
+	if len(b) < 2 || len(b) < 2+4*int(le.Uint16(b)) || le.Uint16(b) > MaxPairTarget {
+		return Delta{}, fmt.Errorf("delta of %d bytes: %w", len(b), ErrMalformed)
+	}
+	d := Delta{Lens: make([]int, le.Uint16(b))}
+	b = b[2:]
+	size := 0
+	for i := range d.Lens {
+		n := le.Uint32(b)
+		if n == 0 || n > store.MaxChunk {
+			return Delta{}, fmt.Errorf("delta with a chunk of %d bytes: %w", n, ErrMalformed)
+		}
+		d.Lens[i], b = int(n), b[4:]
+		if size += int(n); size > delta.MaxTarget {
+			return Delta{}, fmt.Errorf("delta that makes more than %d bytes: %w", delta.MaxTarget, ErrTooLarge)
+		}
+	}
+	d.Data = b
+	return d, nil
+}
+
+// Size returns the plaintext bytes of the target.
+func (d *Delta) Size() (n int) {
+	for _, l := range d.Lens {
+		n += l
+	}
+	return n
 }

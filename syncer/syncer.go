@@ -57,8 +57,8 @@ type Remote interface {
 	// the server sends as its difference from the base. Those that it leaves
 	// out, Fetch brings. It fails with [store.ErrNotExist] at a server that
 	// makes none, and with [ErrForbidden] when the layer does not reach a chunk
-	// of a target.
-	Deltas(ctx context.Context, layer store.LayerID, pairs []Pair, delta func(pair int, data []byte) error) error
+	// of a target. The delta's data is valid only until the call returns.
+	Deltas(ctx context.Context, layer store.LayerID, pairs []Pair, delta func(pair int, d Delta) error) error
 	// Offer tells which of the chunks the server wants to be sent: all that
 	// neither a layer that the device may read nor an upload of its own holds.
 	Offer(ctx context.Context, layer store.LayerID, ids []store.ID) (want []bool, err error)
@@ -68,7 +68,7 @@ type Remote interface {
 	// UploadDeltas is Upload for pairs: it sends targets as their difference
 	// from bases, which the layer must reach. It fails with [store.ErrNotExist]
 	// when it reaches one of them no more.
-	UploadDeltas(ctx context.Context, layer store.LayerID, send func(emit func(p Pair, data []byte) error) error) error
+	UploadDeltas(ctx context.Context, layer store.LayerID, send func(emit func(p Pair, d Delta) error) error) error
 	// Push asks the server to move the layer's head. It fails with
 	// [store.ErrMoved] when that is not at from, with [*MissingError] when the
 	// server lacks chunks, and succeeds when the head is at to already.

@@ -41,7 +41,7 @@ func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID,
 }
 
 // Deltas implements [syncer.Remote].
-func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(pair int, data []byte) error) error {
+func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(pair int, d syncer.Delta) error) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -55,11 +55,14 @@ func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer
 	})
 	if err == nil {
 		err = c.records(ctx, q, wire.Delta, func(r wire.Record) error {
-			i, data := r.Delta()
+			i, d, err := r.Delta()
+			if err != nil {
+				return err
+			}
 			if i >= len(pairs) {
 				return fmt.Errorf("delta of pair %d of %d: %w", i, len(pairs), syncer.ErrMalformed)
 			}
-			return delta(i, data)
+			return delta(i, d)
 		})
 	}
 	if err != nil {

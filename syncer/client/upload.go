@@ -22,15 +22,15 @@ func (c *Client) Upload(ctx context.Context, layer store.LayerID, send func(emit
 }
 
 // UploadDeltas implements [syncer.Remote].
-func (c *Client) UploadDeltas(ctx context.Context, layer store.LayerID, send func(emit func(p syncer.Pair, data []byte) error) error) error {
+func (c *Client) UploadDeltas(ctx context.Context, layer store.LayerID, send func(emit func(p syncer.Pair, d syncer.Delta) error) error) error {
 	return c.upload(ctx, layer, func(w *wire.Writer) error {
 		n := 0
-		return send(func(p syncer.Pair, data []byte) error {
+		return send(func(p syncer.Pair, d syncer.Delta) error {
 			if err := w.Pair(p); err != nil {
 				return err
 			}
 			n++
-			return w.Delta(n-1, data)
+			return w.Delta(n-1, d)
 		})
 	})
 }

@@ -20,7 +20,6 @@ package deltas
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -50,11 +49,12 @@ func New(get store.Getter, domain chunk.Domain) *Codec {
 	return &Codec{get: get, domain: domain, room: semaphore.NewWeighted(room)}
 }
 
-// reserve waits for room for a pair. How long the chunks of its base are shows
-// only when they are read.
+// reserve waits for room for a pair. How long its chunks are shows only when they
+// are read.
 func (c *Codec) reserve(ctx context.Context, p *syncer.Pair) (release func(), err error) {
 	base := min(len(p.Base)*min(c.domain.Max, delta.MaxBase), delta.MaxBase)
-	n := int64(base + p.Size())
+	target := min(len(p.Target)*min(c.domain.Max, delta.MaxTarget), delta.MaxTarget)
+	n := int64(base + target)
 	if err := c.room.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -62,39 +62,35 @@ func (c *Codec) reserve(ctx context.Context, p *syncer.Pair) (release func(), er
 }
 
 // Make returns the delta of a pair. It fails with [store.ErrNotExist] when a
-// chunk is not in the store, and with [syncer.ErrMalformed] or
-// [syncer.ErrTooLarge] when the chunks are not as the pair says.
-func (c *Codec) Make(ctx context.Context, p *syncer.Pair) ([]byte, error) {
+// chunk is not in the store, and with [syncer.ErrTooLarge] when base or target
+// are larger than they may be.
+func (c *Codec) Make(ctx context.Context, p *syncer.Pair) (d syncer.Delta, err error) {
 	release, err := c.reserve(ctx, p)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	defer release()
 	base, target := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
 	defer buffers.Put(base)
 	defer buffers.Put(target)
-	if err := c.base(ctx, p, base); err != nil {
-		return nil, err
+	if _, err := c.read(ctx, p.Base, base, delta.MaxBase); err != nil {
+		return d, err
 	}
-	*target = slices.Grow((*target)[:0], p.Size())
-	for i, id := range p.Target {
-		b, err := c.get.Get(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if len(b) != p.Lens[i] {
-			return nil, fmt.Errorf("chunk %s of %d bytes, not %d: %w", id.Short(), len(b), p.Lens[i], syncer.ErrMalformed)
-		}
-		*target = append(*target, b...)
+	if d.Lens, err = c.read(ctx, p.Target, target, delta.MaxTarget); err != nil {
+		return d, err
 	}
-	return delta.Encode(nil, delta.Span{Data: *base, Offset: p.BaseOffset}, delta.Span{Data: *target, Offset: p.Offset}), nil
+	d.Data = delta.Encode(nil, delta.Span{Data: *base, Offset: p.BaseOffset}, delta.Span{Data: *target, Offset: p.Offset})
+	return d, nil
 }
 
 // Apply calls take with the chunks of a pair's target, made of its base and its
 // delta; take must not keep them. It fails with [store.ErrNotExist] when a chunk of the base is not in
 // the store, and with [syncer.ErrForged] when the delta makes anything but what
 // the pair names.
-func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, data []byte, take func(chunks [][]byte) error) error {
+func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, d syncer.Delta, take func(chunks [][]byte) error) error {
+	if len(d.Lens) != len(p.Target) {
+		return fmt.Errorf("delta of %d chunks, not %d: %w", len(d.Lens), len(p.Target), syncer.ErrForged)
+	}
 	release, err := c.reserve(ctx, p)
 	if err != nil {
 		return err
@@ -103,16 +99,16 @@ func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, data []byte, take fun
 	base, buf := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
 	defer buffers.Put(base)
 	defer buffers.Put(buf)
-	if err := c.base(ctx, p, base); err != nil {
+	if _, err := c.read(ctx, p.Base, base, delta.MaxBase); err != nil {
 		return err
 	}
-	target, err := delta.Decode((*buf)[:0], delta.Span{Data: *base, Offset: p.BaseOffset}, p.Offset, p.Size(), data)
+	target, err := delta.Decode((*buf)[:0], delta.Span{Data: *base, Offset: p.BaseOffset}, p.Offset, d.Size(), d.Data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", syncer.ErrForged, err)
 	}
 	*buf = target
-	chunks := make([][]byte, len(p.Lens))
-	for i, n := range p.Lens {
+	chunks := make([][]byte, len(d.Lens))
+	for i, n := range d.Lens {
 		chunks[i], target = target[:n:n], target[n:]
 		if c.domain.ID(chunks[i]) != p.Target[i] {
 			return fmt.Errorf("chunk %s: a delta makes another: %w", p.Target[i].Short(), syncer.ErrForged)
@@ -121,18 +117,20 @@ func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, data []byte, take fun
 	return take(chunks)
 }
 
-// base reads the base of a pair into a buffer.
-func (c *Codec) base(ctx context.Context, p *syncer.Pair, buf *[]byte) error {
+// read reads chunks into a buffer, of which they must not take more than limit.
+func (c *Codec) read(ctx context.Context, ids []store.ID, buf *[]byte, limit int) (lens []int, err error) {
 	*buf = (*buf)[:0]
-	for _, id := range p.Base {
+	lens = make([]int, len(ids))
+	for i, id := range ids {
 		b, err := c.get.Get(ctx, id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if len(*buf)+len(b) > delta.MaxBase {
-			return fmt.Errorf("base of more than %d bytes: %w", delta.MaxBase, syncer.ErrTooLarge)
+		if len(*buf)+len(b) > limit {
+			return nil, fmt.Errorf("%d chunks of more than %d bytes: %w", len(ids), limit, syncer.ErrTooLarge)
 		}
 		*buf = append(*buf, b...)
+		lens[i] = len(b)
 	}
-	return nil
+	return lens, nil
 }

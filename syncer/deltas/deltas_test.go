@@ -56,15 +56,15 @@ func TestMakeAndApply(t *testing.T) {
 	edited := slices.Concat(base[:100_000], []byte("an insertion"), base[100_000:250_000])
 	from := [][]byte{base[:200_000], base[200_000:]}
 	to := [][]byte{edited[:120_000], edited[120_000:]}
-	p := syncer.Pair{Base: put(sender, from...), Target: put(sender, to...), Lens: []int{len(to[0]), len(to[1])}}
+	p := syncer.Pair{Base: put(sender, from...), Target: put(sender, to...)}
 	put(receiver, from...)
 
 	made, err := deltas.New(sender, sender.Domain()).Make(ctx, &p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(made) > 1000 {
-		t.Errorf("a delta of %d bytes for an insertion of 12", len(made))
+	if len(made.Data) > 1000 {
+		t.Errorf("a delta of %d bytes for an insertion of 12", len(made.Data))
 	}
 	codec := deltas.New(receiver, receiver.Domain())
 	err = codec.Apply(ctx, &p, made, func(chunks [][]byte) error {
@@ -79,31 +79,30 @@ func TestMakeAndApply(t *testing.T) {
 
 	never := func([][]byte) error { t.Error("chunks of a delta that is refused"); return nil }
 	for name, c := range map[string]struct {
-		change func(p *syncer.Pair)
-		data   []byte
+		change func(p *syncer.Pair, d *syncer.Delta)
 		want   error
 	}{
-		"another base":      {func(p *syncer.Pair) { p.Base = p.Base[:1] }, made, syncer.ErrForged},
-		"no such base":      {func(p *syncer.Pair) { p.Base = []store.ID{{1}} }, made, store.ErrNotExist},
-		"another target":    {func(p *syncer.Pair) { p.Target = []store.ID{p.Target[1], p.Target[0]} }, made, syncer.ErrForged},
-		"another length":    {func(p *syncer.Pair) { p.Lens = []int{len(to[0]), len(to[1]) - 1} }, made, syncer.ErrForged},
-		"cut off":           {func(*syncer.Pair) {}, made[:len(made)-1], syncer.ErrForged},
-		"too large a base":  {func(p *syncer.Pair) { p.Base = slices.Repeat(p.Base[:1], 1+delta.MaxBase/200_000) }, made, syncer.ErrTooLarge},
-		"nothing but bytes": {func(*syncer.Pair) {}, nil, syncer.ErrForged},
+		"another base":      {func(p *syncer.Pair, _ *syncer.Delta) { p.Base = p.Base[:1] }, syncer.ErrForged},
+		"no such base":      {func(p *syncer.Pair, _ *syncer.Delta) { p.Base = []store.ID{{1}} }, store.ErrNotExist},
+		"another target":    {func(p *syncer.Pair, _ *syncer.Delta) { p.Target = []store.ID{p.Target[1], p.Target[0]} }, syncer.ErrForged},
+		"another length":    {func(_ *syncer.Pair, d *syncer.Delta) { d.Lens = []int{len(to[0]), len(to[1]) - 1} }, syncer.ErrForged},
+		"cut off":           {func(_ *syncer.Pair, d *syncer.Delta) { d.Data = d.Data[:len(d.Data)-1] }, syncer.ErrForged},
+		"too large a base":  {func(p *syncer.Pair, _ *syncer.Delta) { p.Base = slices.Repeat(p.Base[:1], 1+delta.MaxBase/200_000) }, syncer.ErrTooLarge},
+		"too few lengths":   {func(_ *syncer.Pair, d *syncer.Delta) { d.Lens = d.Lens[:1] }, syncer.ErrForged},
+		"nothing but bytes": {func(_ *syncer.Pair, d *syncer.Delta) { d.Data = nil }, syncer.ErrForged},
 	} {
-		q := p
-		c.change(&q)
-		if err := codec.Apply(ctx, &q, c.data, never); !errors.Is(err, c.want) {
+		q, d := p, made
+		c.change(&q, &d)
+		if err := codec.Apply(ctx, &q, d, never); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	if _, err := codec.Make(ctx, &p); !errors.Is(err, store.ErrNotExist) {
 		t.Errorf("a delta of what is not there: %v", err)
 	}
-	q := p
-	q.Lens = []int{len(to[0]) + 1, len(to[1]) - 1}
-	if _, err := deltas.New(sender, sender.Domain()).Make(ctx, &q); !errors.Is(err, syncer.ErrMalformed) {
-		t.Errorf("a delta of chunks of other lengths: %v", err)
+	large := syncer.Pair{Target: slices.Repeat(p.Target[:1], 1+delta.MaxTarget/len(to[0]))}
+	if _, err := deltas.New(sender, sender.Domain()).Make(ctx, &large); !errors.Is(err, syncer.ErrTooLarge) {
+		t.Errorf("a delta of too large a target: %v", err)
 	}
 }
 
@@ -116,7 +115,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	}
 	defer st.Close()
 	codec := deltas.New(st, st.Domain())
-	p := syncer.Pair{Base: make([]store.ID, 1000), Target: []store.ID{{1}}, Lens: []int{delta.MaxTarget}}
+	p := syncer.Pair{Base: make([]store.ID, 1000), Target: make([]store.ID, 200)}
 	for range 10 {
 		if _, err := codec.Make(t.Context(), &p); !errors.Is(err, store.ErrNotExist) {
 			t.Fatal(err)
@@ -124,7 +123,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := codec.Apply(ctx, &p, nil, nil); err == nil {
+	if err := codec.Apply(ctx, &p, syncer.Delta{Lens: make([]int, 200)}, nil); err == nil {
 		t.Error("applied after the end")
 	}
 }

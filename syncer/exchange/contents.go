@@ -50,7 +50,7 @@ func Measure(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remot
 			size.add(ps)
 			return nil
 		}}
-		if err := f.descend(ctx, v, nodes, l.add); err != nil {
+		if err := f.descend(ctx, v, nodes, nil, l.add); err != nil {
 			return err
 		}
 		return l.flush(ctx)
@@ -118,7 +118,7 @@ func (f *fetcher) contents(ctx context.Context, v layers.Version, nodes idSet) e
 		l := &lookup{fetcher: f, recent: recent{}, missing: func(ctx context.Context, ps []piece) error {
 			return cut(ps, func(b []piece) error { return send(ctx, batches, b) })
 		}}
-		if err := f.descend(ctx, v, nodes, l.add); err != nil {
+		if err := f.descend(ctx, v, nodes, nil, l.add); err != nil {
 			return err
 		}
 		if err := l.flush(ctx); err != nil {

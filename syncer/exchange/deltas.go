@@ -51,13 +51,13 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 		return err
 	}
 	// The plan is made of manifests, which have to be read back.
-	if err := f.descend(ctx, v, nodes, func(context.Context, manifest.Refs) error { return nil }); err != nil {
+	if err := f.descend(ctx, v, nodes, newLineage(f.st, base, v), func(context.Context, manifest.Refs) error { return nil }); err != nil {
 		return err
 	}
 	if err := f.w.Flush(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	var pairs []syncer.Pair
+	var pairs []pairing
 	size := 0
 	plan := &planner{
 		get: f.st, done: idSet{},
@@ -68,9 +68,9 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 			}
 			return has, err
 		},
-		emit: func(p syncer.Pair) {
+		emit: func(p pairing) {
 			pairs = append(pairs, p)
-			size += p.Size()
+			size += p.size
 		},
 	}
 	for _, roots := range [][2]layers.Root{{base.Tree, v.Tree}, {base.Base, v.Base}} {
@@ -85,11 +85,7 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 		}
 		pairs = rest
 	}
-	err = f.requests(ctx, pairs)
-	if errors.Is(err, store.ErrNotExist) {
-		return nil // the server makes none
-	}
-	return err
+	return f.requests(ctx, pairs, nil)
 }
 
 // base returns the newest of the versions held that is of the layer.
@@ -108,7 +104,7 @@ func (f *fetcher) base(ctx context.Context, held []store.ID) (base layers.Versio
 
 // try fetches some targets whole, and tells whether that was fast. The rest is
 // left.
-func (f *fetcher) try(ctx context.Context, pairs []syncer.Pair) (fast bool, rest []syncer.Pair, err error) {
+func (f *fetcher) try(ctx context.Context, pairs []pairing) (fast bool, rest []pairing, err error) {
 	n := trialOf(pairs)
 	_, size := sizeOf(pairs[:n])
 	start := time.Now()
@@ -119,12 +115,12 @@ func (f *fetcher) try(ctx context.Context, pairs []syncer.Pair) (fast bool, rest
 }
 
 // trialOf returns how many of the pairs go whole to try the line.
-func trialOf(pairs []syncer.Pair) (n int) {
+func trialOf(pairs []pairing) (n int) {
 	for chunks, size := 0, 0; n < len(pairs) && size < trial; n++ {
 		if chunks += len(pairs[n].Target); n > 0 && chunks > batchIDs {
 			break
 		}
-		size += pairs[n].Size()
+		size += pairs[n].size
 	}
 	return n
 }
@@ -134,21 +130,27 @@ func isFast(size int, took time.Duration) bool {
 	return float64(size) > fastLine*took.Seconds()
 }
 
-// requests asks for pairs, several requests at a time.
-func (f *fetcher) requests(ctx context.Context, pairs []syncer.Pair) error {
+// requests asks for pairs, several requests at a time. Take, which may be nil, is
+// called with each chunk, by several goroutines; it must not keep the data. Some
+// may be left out, or all, by a server that makes no deltas.
+func (f *fetcher) requests(ctx context.Context, pairs []pairing, take func(id store.ID, data []byte) error) error {
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(f.opt.streams())
 	for len(pairs) > 0 && ctx.Err() == nil {
 		n := requestOf(pairs)
-		q := &deltaRequest{fetcher: f, pairs: pairs[:n:n], left: map[int]struct{}{}}
+		q := &deltaRequest{fetcher: f, pairs: pairs[:n:n], take: take, left: map[int]struct{}{}}
 		pairs = pairs[n:]
 		eg.Go(func() error { return q.run(ctx) })
 	}
-	return eg.Wait()
+	err := eg.Wait()
+	if errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // requestOf returns how many of the pairs make one request.
-func requestOf(pairs []syncer.Pair) (n int) {
+func requestOf(pairs []pairing) (n int) {
 	ids, size := 0, 0
 	for n < len(pairs) {
 		p := &pairs[n]
@@ -156,7 +158,7 @@ func requestOf(pairs []syncer.Pair) (n int) {
 		if n > 0 && (ids > syncer.MaxIDs || size >= pairsRequest) {
 			break
 		}
-		size += p.Size()
+		size += p.size
 		n++
 	}
 	return n
@@ -165,7 +167,8 @@ func requestOf(pairs []syncer.Pair) (n int) {
 // A deltaRequest is pairs that are asked for together.
 type deltaRequest struct {
 	*fetcher
-	pairs []syncer.Pair
+	pairs []pairing
+	take  func(id store.ID, data []byte) error // called for each chunk, if not nil
 
 	mu   sync.Mutex
 	left map[int]struct{} // numbers of pairs of which nothing has come
@@ -181,12 +184,12 @@ func (q *deltaRequest) run(ctx context.Context) error {
 		var number []int
 		for i := range q.pairs {
 			if _, ok := q.left[i]; ok {
-				ask = append(ask, q.pairs[i])
+				ask = append(ask, q.pairs[i].Pair)
 				number = append(number, i)
 			}
 		}
 		eg, inner := errgroup.WithContext(ctx)
-		err := q.r.Deltas(inner, q.layer, ask, func(i int, data []byte) error { return q.receive(inner, eg, number[i], data) })
+		err := q.r.Deltas(inner, q.layer, ask, func(i int, d syncer.Delta) error { return q.receive(inner, eg, number[i], d) })
 		if bad := eg.Wait(); bad != nil {
 			return false, bad
 		}
@@ -195,7 +198,7 @@ func (q *deltaRequest) run(ctx context.Context) error {
 }
 
 // receive has another goroutine apply a delta.
-func (q *deltaRequest) receive(ctx context.Context, eg *errgroup.Group, i int, data []byte) error {
+func (q *deltaRequest) receive(ctx context.Context, eg *errgroup.Group, i int, d syncer.Delta) error {
 	q.mu.Lock()
 	_, ok := q.left[i]
 	delete(q.left, i)
@@ -203,18 +206,29 @@ func (q *deltaRequest) receive(ctx context.Context, eg *errgroup.Group, i int, d
 	if !ok {
 		return fmt.Errorf("a second delta of pair %d: %w", i, syncer.ErrForged)
 	}
-	return q.fetcher.receive(ctx, eg, func(ctx context.Context, data []byte) error { return q.apply(ctx, &q.pairs[i], data) })(data)
+	return q.fetcher.receive(ctx, eg, func(ctx context.Context, data []byte) error {
+		return q.apply(ctx, &q.pairs[i], syncer.Delta{Lens: d.Lens, Data: data})
+	})(d.Data)
 }
 
 // apply stages what a delta makes.
-func (q *deltaRequest) apply(ctx context.Context, p *syncer.Pair, data []byte) error {
-	err := q.codec.Apply(ctx, p, data, func(chunks [][]byte) error {
-		_, err := q.w.Put(ctx, chunks...)
-		return err
+func (q *deltaRequest) apply(ctx context.Context, p *pairing, d syncer.Delta) error {
+	err := q.codec.Apply(ctx, &p.Pair, d, func(chunks [][]byte) error {
+		if _, err := q.w.Put(ctx, chunks...); err != nil || q.take == nil {
+			return err
+		}
+		for i, b := range chunks {
+			if err := q.take(p.Target[i], b); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("delta of chunk %s: %w", p.Target[0].Short(), err)
 	}
-	q.meter.moved(int64(len(p.Target)), int64(p.Size()), int64(p.Size()))
+	if q.take == nil {
+		q.meter.moved(int64(len(p.Target)), int64(d.Size()), int64(d.Size()))
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -104,40 +105,49 @@ func read(ctx context.Context, g store.Getter, ids []store.ID) ([]named, error) 
 
 // descend goes through what lies below the roots of a version's trees, those
 // above before those below, and fetches manifest chunks that are missing. It
-// leaves out what is in held.
-func (f *fetcher) descend(ctx context.Context, v layers.Version, held idSet, found func(context.Context, manifest.Refs) error) error {
-	var todo []store.ID
+// leaves out what is in held. Where an older version's chunks are in the same
+// places, and are complete here, those that are missing may come as deltas.
+func (f *fetcher) descend(ctx context.Context, v layers.Version, held idSet, older *lineage, found func(context.Context, manifest.Refs) error) error {
+	var level []store.ID
 	seen := idSet{}
 	meet := func(id store.ID) {
 		if !held.has(id) && seen.add(id) {
-			todo = append(todo, id)
+			level = append(level, id)
 		}
 	}
 	for _, root := range rootsOf(v) {
 		meet(root.ID)
 	}
-	for len(todo) > 0 {
-		n := min(len(todo), window)
-		refs, err := f.manifests(ctx, todo[:n])
-		if err != nil {
-			return err
-		}
-		todo = todo[n:]
-		for _, r := range refs {
-			for _, id := range r.Below {
-				meet(id)
-			}
-			if err := found(ctx, r.Refs); err != nil {
+	for len(level) > 0 {
+		this := level
+		level = nil
+		named := idSet{}
+		for at := 0; at < len(this); at += window {
+			n := min(window, len(this)-at)
+			refs, err := f.manifests(ctx, this[at:at+n], older.part(at, n, len(this)))
+			if err != nil {
 				return err
 			}
+			for _, r := range refs {
+				for _, id := range r.Below {
+					named.add(id)
+					meet(id)
+				}
+				if err := found(ctx, r.Refs); err != nil {
+					return err
+				}
+			}
+		}
+		if err := older.below(ctx, named); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // manifests returns what manifest chunks name. It fetches those that the store
-// lacks.
-func (f *fetcher) manifests(ctx context.Context, ids []store.ID) ([]named, error) {
+// lacks, as deltas from older ones if it can.
+func (f *fetcher) manifests(ctx context.Context, ids, older []store.ID) ([]named, error) {
 	has, err := f.w.Has(context.WithoutCancel(ctx), ids)
 	if err != nil {
 		return nil, err
@@ -161,10 +171,7 @@ func (f *fetcher) manifests(ctx context.Context, ids []store.ID) ([]named, error
 	for i, id := range here {
 		refs[place[id]] = local[i]
 	}
-	if len(away) == 0 {
-		return refs, nil
-	}
-	return refs, f.fetch(ctx, away, func(id store.ID, chunk []byte) error {
+	take := func(id store.ID, chunk []byte) error {
 		parsed, err := manifest.ParseRefs(chunk)
 		if err != nil {
 			return fmt.Errorf("manifest %s: %w: %w", id.Short(), syncer.ErrManifest, err)
@@ -172,5 +179,13 @@ func (f *fetcher) manifests(ctx context.Context, ids []store.ID) ([]named, error
 		refs[place[id]] = named{parsed, int64(len(chunk))}
 		f.meter.moved(0, int64(len(chunk)), 0)
 		return nil
-	})
+	}
+	if err := f.requests(ctx, besides(older, away), take); err != nil {
+		return nil, err
+	}
+	away = slices.DeleteFunc(away, func(p piece) bool { return refs[place[p.id]].size > 0 })
+	if len(away) == 0 {
+		return refs, nil
+	}
+	return refs, f.fetch(ctx, away, take)
 }

@@ -16,6 +16,9 @@ type needs struct {
 	get    store.Getter
 	known  idSet // manifest chunks that were told already, or need not be
 	recent recent
+	// beside, if not nil, is told new manifest chunks and the older ones, of
+	// versions that are complete where it goes, in whose place they are.
+	beside func(older []store.ID, newer []piece)
 }
 
 func newNeeds(g store.Getter) *needs {
@@ -80,14 +83,21 @@ func (n *needs) compare(ctx context.Context, v layers.Version, olds []store.ID) 
 	if err != nil {
 		return nil, err
 	}
-	stale, err := nodesOfAll(ctx, n.get, olds)
-	for id := range stale {
-		d.old.add(id)
-		if !all.has(id) {
-			d.stale = append(d.stale, id)
+	for _, id := range olds {
+		old, err := manifest.ReadVersion(ctx, n.get, id)
+		if err != nil {
+			return nil, err
+		}
+		err = nodesOf(ctx, n.get, old, func(id store.ID) {
+			if d.old.add(id) && !all.has(id) {
+				d.stale = append(d.stale, id)
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return d, err
+	return d, nil
 }
 
 // level looks at the fresh manifest chunks, tells what files' contents they name,
@@ -97,7 +107,7 @@ func (n *needs) level(ctx context.Context, d *difference, emit func(context.Cont
 	if err != nil {
 		return nil, err
 	}
-	fresh := d.fresh
+	fresh, place := d.fresh, d.stale
 	pieces := make([]piece, 0, len(fresh))
 	named := idSet{}
 	d.fresh, d.stale = nil, nil
@@ -124,6 +134,9 @@ func (n *needs) level(ctx context.Context, d *difference, emit func(context.Cont
 		if err := emit(ctx, contents); err != nil {
 			return nil, err
 		}
+	}
+	if n.beside != nil {
+		n.beside(place, pieces)
 	}
 	d.stale = slices.DeleteFunc(stale, named.has)
 	return pieces, nil

@@ -17,10 +17,36 @@ import (
 const (
 	maxPlanned   = 1 << 17  // files that differ
 	maxLooked    = 1 << 21  // extents of those
+	maxAlone     = 8 << 20  // bytes of new files that are like no older one
+	together     = 1 << 20  // bytes of those in one pair
 	leastTarget  = 64       // bytes; a smaller target is not worth a pair
 	leastSlack   = 32 << 10 // bytes of a base beyond twice the target
 	pairsRequest = 4 << 20  // bytes of targets in one request, and a pair's more
 )
+
+// A pairing is a pair and the sizes of its target's chunks.
+type pairing struct {
+	syncer.Pair
+	pieces []piece // of the target
+	size   int     // bytes of those
+}
+
+// sizeOf returns how many chunks the targets of pairs are, and their bytes.
+func sizeOf(pairs []pairing) (chunks, size int) {
+	for i := range pairs {
+		chunks += len(pairs[i].Target)
+		size += pairs[i].size
+	}
+	return chunks, size
+}
+
+// piecesOf returns the chunks of the targets of pairs.
+func piecesOf(pairs []pairing) (ps []piece) {
+	for i := range pairs {
+		ps = append(ps, pairs[i].pieces...)
+	}
+	return ps
+}
 
 // A planner finds what a tree's new contents may be made of: for each file that
 // differs, runs of chunks that are wanted, and beside each the part of an older
@@ -28,8 +54,11 @@ const (
 type planner struct {
 	get  store.Getter
 	want func(context.Context, []store.ID) ([]bool, error) // nil: all that the old files lack
-	emit func(syncer.Pair)
+	emit func(pairing)
 	done idSet // chunks in pairs, or that need none
+
+	alone int64   // bytes of files that are like nothing
+	rest  []place // chunks of those
 }
 
 // trees plans the way from one tree to another.
@@ -62,13 +91,31 @@ func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
 			base = old.like(c.To)
 		}
 		if base == nil {
-			continue
+			base = &layers.Entry{}
+			if p.alone += c.To.Size; p.alone > maxAlone {
+				continue
+			}
 		}
 		if err := p.file(ctx, base, c.To); err != nil {
 			return err
 		}
 	}
+	p.gather()
 	return nil
+}
+
+// gather makes pairs without a base of what is like nothing: many small files
+// are coded shorter together.
+func (p *planner) gather() {
+	for len(p.rest) > 0 {
+		n, size := 0, 0
+		for n < len(p.rest) && n < syncer.MaxPairTarget && (n == 0 || size+p.rest[n].len <= together) {
+			size += p.rest[n].len
+			n++
+		}
+		p.emit(pairOf(nil, p.rest[:n]))
+		p.rest = p.rest[n:]
+	}
 }
 
 // bases are older files by what newer ones may resemble them in.
@@ -209,12 +256,16 @@ func (p *planner) wanted(ctx context.Context, to []place) ([]bool, error) {
 
 // cut makes pairs of a run, which lies where from[after:before] did.
 func (p *planner) cut(from []place, after, before int, run []place) {
+	if len(from) == 0 {
+		p.rest = append(p.rest, run...)
+		return
+	}
 	whole := bytesOf(run)
 	gap := bytesOf(from[after:before])
 	start := int64(0)
 	if after < len(from) {
 		start = from[after].offset
-	} else if len(from) > 0 {
+	} else {
 		start = from[len(from)-1].offset + int64(from[len(from)-1].len)
 	}
 	var done int64
@@ -245,9 +296,6 @@ func bytesOf(places []place) (n int64) {
 // around returns the chunks from low to high, and as many on both sides of them
 // as make up size bytes, within the limits of a base.
 func around(from []place, low, high int64, size int) []place {
-	if len(from) == 0 {
-		return nil
-	}
 	first := max(0, upTo(from, low+1)-1) // the chunk that holds low
 	last := max(first, upTo(from, high)) // after the one that holds high-1
 	total := int(bytesOf(from[first:last]))
@@ -285,8 +333,8 @@ func upTo(places []place, offset int64) int {
 	return n
 }
 
-func pairOf(base, target []place) syncer.Pair {
-	p := syncer.Pair{Offset: target[0].offset}
+func pairOf(base, target []place) pairing {
+	p := pairing{Pair: syncer.Pair{Offset: target[0].offset}}
 	for i, c := range base {
 		if i == 0 {
 			p.BaseOffset = c.offset
@@ -295,7 +343,8 @@ func pairOf(base, target []place) syncer.Pair {
 	}
 	for _, c := range target {
 		p.Target = append(p.Target, c.id)
-		p.Lens = append(p.Lens, c.len)
+		p.pieces = append(p.pieces, piece{c.id, int64(c.len)})
+		p.size += c.len
 	}
 	return p
 }

@@ -49,7 +49,7 @@ func upFrom(first, n int) (ns []int) {
 }
 
 // planOf plans the way between two trees.
-func planOf(t fataler, from, to layers.Tree) (pairs []syncer.Pair) {
+func planOf(t fataler, from, to layers.Tree) (pairs []pairing) {
 	ctx := context.Background()
 	st := newHome(t, memoryDirOf(t), nil)
 	defer st.Close()
@@ -63,7 +63,7 @@ func planOf(t fataler, from, to layers.Tree) (pairs []syncer.Pair) {
 	if err := w.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	p := &planner{get: st, done: idSet{}, emit: func(q syncer.Pair) { pairs = append(pairs, q) }}
+	p := &planner{get: st, done: idSet{}, emit: func(q pairing) { pairs = append(pairs, q) }}
 	if err := p.trees(ctx, roots[0], roots[1]); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,10 @@ func TestPlan(t *testing.T) {
 			layers.Tree{file("a/report.odt", 1)}, layers.Tree{file("c/report.odt", 2)},
 			[]pair{{[]int{1}, []int{2}}},
 		},
-		"like nothing":         {layers.Tree{file("a", 1)}, layers.Tree{file("a", 1), file("b", 2)}, nil},
+		"like nothing": {
+			layers.Tree{file("a", 1)}, layers.Tree{file("a", 1), file("b", 2), file("c", 3)},
+			[]pair{{nil, []int{2, 3}}},
+		},
 		"the same twice":       {layers.Tree{file("a", 1), file("b", 1)}, layers.Tree{file("a", 2), file("b", 2)}, []pair{{[]int{1}, []int{2}}}},
 		"a copy of an old one": {layers.Tree{file("a", 1), file("b", 2)}, layers.Tree{file("a", 2), file("b", 3)}, []pair{{[]int{2}, []int{3}}}},
 	} {
@@ -198,18 +201,18 @@ func memoryDirOf(t fataler) string {
 // lying sends deltas of its own making, or none.
 type lying struct {
 	*peer
-	delta func(p syncer.Pair, right []byte) []byte
+	delta func(right syncer.Delta) (syncer.Delta, bool)
 }
 
-func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(int, []byte) error) error {
+func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error) error {
 	codec := deltas.New(l.Store, l.Domain())
 	for i, p := range pairs {
 		right, err := codec.Make(ctx, &p)
 		if err != nil {
 			return err
 		}
-		if b := l.delta(p, right); b != nil {
-			if err := delta(i, b); err != nil {
+		if d, ok := l.delta(right); ok {
+			if err := delta(i, d); err != nil {
 				return err
 			}
 		}
@@ -220,11 +223,11 @@ func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.P
 // noDeltas is a server that knows nothing of them.
 type noDeltas struct{ *peer }
 
-func (noDeltas) Deltas(context.Context, store.LayerID, []syncer.Pair, func(int, []byte) error) error {
+func (noDeltas) Deltas(context.Context, store.LayerID, []syncer.Pair, func(int, syncer.Delta) error) error {
 	return store.ErrNotExist
 }
 
-func (noDeltas) UploadDeltas(context.Context, store.LayerID, func(func(syncer.Pair, []byte) error) error) error {
+func (noDeltas) UploadDeltas(context.Context, store.LayerID, func(func(syncer.Pair, syncer.Delta) error) error) error {
 	return store.ErrNotExist
 }
 
@@ -241,18 +244,26 @@ func TestDeltasAreVerified(t *testing.T) {
 		remote func(*peer) syncer.Remote
 		mode   Deltas
 		want   error
-		deltas bool
 	}{
-		"right":      {remote: func(p *peer) syncer.Remote { return lying{p, func(_ syncer.Pair, b []byte) []byte { return b }} }},
-		"left out":   {remote: func(p *peer) syncer.Remote { return lying{p, func(syncer.Pair, []byte) []byte { return nil }} }},
-		"no deltas":  {remote: func(p *peer) syncer.Remote { return noDeltas{p} }},
-		"not wanted": {remote: func(p *peer) syncer.Remote { return lying{p, func(syncer.Pair, []byte) []byte { panic("asked for") }} }, mode: Never},
+		"right": {remote: func(p *peer) syncer.Remote {
+			return lying{p, func(d syncer.Delta) (syncer.Delta, bool) { return d, true }}
+		}},
+		"left out": {remote: func(p *peer) syncer.Remote {
+			return lying{p, func(d syncer.Delta) (syncer.Delta, bool) { return d, false }}
+		}},
+		"no deltas": {remote: func(p *peer) syncer.Remote { return noDeltas{p} }},
+		"not wanted": {remote: func(p *peer) syncer.Remote {
+			return lying{p, func(syncer.Delta) (syncer.Delta, bool) { panic("asked for") }}
+		}, mode: Never},
 		"wrong": {remote: func(p *peer) syncer.Remote {
-			return lying{p, func(q syncer.Pair, _ []byte) []byte {
-				return delta.Encode(nil, delta.Span{}, delta.Span{Data: make([]byte, q.Size())})
+			return lying{p, func(d syncer.Delta) (syncer.Delta, bool) {
+				d.Data = delta.Encode(nil, delta.Span{}, delta.Span{Data: make([]byte, d.Size())})
+				return d, true
 			}}
 		}, want: syncer.ErrForged},
-		"nonsense": {remote: func(p *peer) syncer.Remote { return lying{p, func(syncer.Pair, []byte) []byte { return []byte{0xff} }} }, want: syncer.ErrForged},
+		"nonsense": {remote: func(p *peer) syncer.Remote {
+			return lying{p, func(d syncer.Delta) (syncer.Delta, bool) { d.Data = []byte{0xff}; return d, true }}
+		}, want: syncer.ErrForged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newHome(t, dir, server)

@@ -309,7 +309,7 @@ func (p *peer) Fetch(ctx context.Context, _ store.LayerID, ids []store.ID, frame
 }
 
 // Deltas leaves some pairs out.
-func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair, delta func(int, []byte) error) error {
+func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error) error {
 	if err := p.begin("deltas"); err != nil {
 		return err
 	}
@@ -330,38 +330,38 @@ func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair,
 		if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) || p.cuts > 0 && p.intn(8) == 0 {
 			continue
 		}
-		data, err := codec.Make(ctx, q)
+		d, err := codec.Make(ctx, q)
 		if err == nil {
-			err = p.countDelta(&p.down, q, data)
+			err = p.countDelta(&p.down, d)
 		}
 		if err != nil {
 			return err
 		}
-		if err := delta(i, data); err != nil {
+		if err := delta(i, d); err != nil {
 			return err
 		}
-		clear(data) // it was valid until then
+		clear(d.Data) // it was valid until then
 	}
 	return p.lose("end")
 }
 
 // countDelta counts a delta that is about to be delivered.
-func (p *peer) countDelta(s *Size, q *syncer.Pair, data []byte) error {
+func (p *peer) countDelta(s *Size, d syncer.Delta) error {
 	if err := p.lose("delta"); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Chunks += int64(len(q.Target))
-	s.Bytes += int64(q.Size())
-	p.stored += int64(len(data))
+	s.Chunks += int64(len(d.Lens))
+	s.Bytes += int64(d.Size())
+	p.stored += int64(len(d.Data))
 	p.deltas++
 	p.budget--
 	return nil
 }
 
 // UploadDeltas keeps what came before a cut, or does not.
-func (p *peer) UploadDeltas(ctx context.Context, _ store.LayerID, send func(emit func(syncer.Pair, []byte) error) error) error {
+func (p *peer) UploadDeltas(ctx context.Context, _ store.LayerID, send func(emit func(syncer.Pair, syncer.Delta) error) error) error {
 	if err := p.begin("upload"); err != nil {
 		return err
 	}
@@ -375,14 +375,14 @@ func (p *peer) UploadDeltas(ctx context.Context, _ store.LayerID, send func(emit
 	}
 	codec := deltas.New(p.Store, p.Domain())
 	return p.upload(ctx, func(w store.Writer, keep func([]store.ID)) error {
-		return send(func(q syncer.Pair, data []byte) error {
-			if err := p.countDelta(&p.up, &q, data); err != nil {
+		return send(func(q syncer.Pair, d syncer.Delta) error {
+			if err := p.countDelta(&p.up, d); err != nil {
 				return err
 			}
 			if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) {
 				return store.ErrNotExist
 			}
-			return codec.Apply(ctx, &q, data, func(chunks [][]byte) error {
+			return codec.Apply(ctx, &q, d, func(chunks [][]byte) error {
 				ids, err := w.Put(ctx, chunks...)
 				keep(ids)
 				return err

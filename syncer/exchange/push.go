@@ -94,7 +94,11 @@ func unsent(ctx context.Context, st *disk.Store, from, to store.ID) ([]store.ID,
 
 // eachNeed calls emit with what versions need beyond from.
 func eachNeed(ctx context.Context, g store.Getter, from store.ID, versions []store.ID, emit func(context.Context, []piece) error) error {
-	n := newNeeds(g)
+	return newNeeds(g).each(ctx, from, versions, emit)
+}
+
+// each tells what versions need beyond from.
+func (n *needs) each(ctx context.Context, from store.ID, versions []store.ID, emit func(context.Context, []piece) error) error {
 	sent := idSet{}
 	if !from.IsZero() {
 		if err := n.skip(ctx, from); err != nil {
@@ -103,7 +107,7 @@ func eachNeed(ctx context.Context, g store.Getter, from store.ID, versions []sto
 		sent.add(from)
 	}
 	for _, id := range versions {
-		v, err := manifest.ReadVersion(ctx, g, id)
+		v, err := manifest.ReadVersion(ctx, n.get, id)
 		if err != nil {
 			return err
 		}

@@ -24,8 +24,8 @@ func (p *pusher) deltas(ctx context.Context, from store.ID, versions []store.ID)
 	if err != nil {
 		return err
 	}
-	var pairs []syncer.Pair
-	plan := &planner{get: p.st, done: idSet{}, emit: func(q syncer.Pair) { pairs = append(pairs, q) }}
+	var pairs []pairing
+	plan := &planner{get: p.st, done: idSet{}, emit: func(q pairing) { pairs = append(pairs, q) }}
 	for _, id := range versions {
 		v, err := manifest.ReadVersion(ctx, p.st, id)
 		if err != nil {
@@ -36,6 +36,12 @@ func (p *pusher) deltas(ctx context.Context, from store.ID, versions []store.ID)
 				return err
 			}
 		}
+	}
+	n := newNeeds(p.st)
+	n.beside = func(older []store.ID, newer []piece) { pairs = append(pairs, besides(older, newer)...) }
+	err = n.each(ctx, from, versions, func(context.Context, []piece) error { return nil })
+	if err != nil {
+		return err
 	}
 	chunks, size := sizeOf(pairs)
 	if chunks > smallIDs || size > smallBytes {
@@ -54,28 +60,8 @@ func (p *pusher) deltas(ctx context.Context, from store.ID, versions []store.ID)
 	return p.requests(ctx, pairs)
 }
 
-// sizeOf returns how many chunks the targets of pairs are, and their bytes.
-func sizeOf(pairs []syncer.Pair) (chunks, size int) {
-	for i := range pairs {
-		chunks += len(pairs[i].Target)
-		size += pairs[i].Size()
-	}
-	return chunks, size
-}
-
-// piecesOf returns the chunks of the targets of pairs.
-func piecesOf(pairs []syncer.Pair) []piece {
-	var ps []piece
-	for i := range pairs {
-		for j, id := range pairs[i].Target {
-			ps = append(ps, piece{id, int64(pairs[i].Lens[j])})
-		}
-	}
-	return ps
-}
-
 // wanted returns the pairs of which the server wants any chunk.
-func (p *pusher) wanted(ctx context.Context, pairs []syncer.Pair) ([]syncer.Pair, error) {
+func (p *pusher) wanted(ctx context.Context, pairs []pairing) ([]pairing, error) {
 	wanted := idSet{}
 	for ps := piecesOf(pairs); len(ps) > 0; {
 		n := min(len(ps), pageIDs)
@@ -92,7 +78,7 @@ func (p *pusher) wanted(ctx context.Context, pairs []syncer.Pair) ([]syncer.Pair
 		}
 		ps = ps[n:]
 	}
-	var kept []syncer.Pair
+	var kept []pairing
 	for _, q := range pairs {
 		for _, id := range q.Target {
 			if wanted.has(id) {
@@ -106,7 +92,7 @@ func (p *pusher) wanted(ctx context.Context, pairs []syncer.Pair) ([]syncer.Pair
 
 // try sends some targets whole, and tells whether that was fast. The rest is
 // left.
-func (p *pusher) try(ctx context.Context, pairs []syncer.Pair) (fast bool, rest []syncer.Pair, err error) {
+func (p *pusher) try(ctx context.Context, pairs []pairing) (fast bool, rest []pairing, err error) {
 	n := trialOf(pairs)
 	batch := piecesOf(pairs[:n])
 	_, size := sizeOf(pairs[:n])
@@ -121,7 +107,7 @@ func (p *pusher) try(ctx context.Context, pairs []syncer.Pair) (fast bool, rest 
 }
 
 // requests sends pairs, several requests at a time.
-func (p *pusher) requests(ctx context.Context, pairs []syncer.Pair) error {
+func (p *pusher) requests(ctx context.Context, pairs []pairing) error {
 	var mu sync.Mutex
 	eg, inner := errgroup.WithContext(ctx)
 	eg.SetLimit(p.opt.streams())
@@ -149,7 +135,7 @@ func (p *pusher) requests(ctx context.Context, pairs []syncer.Pair) error {
 }
 
 // request sends pairs. After a cut it asks which of them are still wanted.
-func (p *pusher) request(ctx context.Context, pairs []syncer.Pair) error {
+func (p *pusher) request(ctx context.Context, pairs []pairing) error {
 	first := true
 	return again(ctx, p.meter, func() (bool, error) {
 		before := len(pairs)
@@ -164,13 +150,13 @@ func (p *pusher) request(ctx context.Context, pairs []syncer.Pair) error {
 		if len(pairs) == 0 {
 			return true, nil
 		}
-		err := p.r.UploadDeltas(ctx, p.layer, func(emit func(syncer.Pair, []byte) error) error {
+		err := p.r.UploadDeltas(ctx, p.layer, func(emit func(syncer.Pair, syncer.Delta) error) error {
 			for i := range pairs {
-				data, err := p.codec.Make(ctx, &pairs[i])
+				d, err := p.codec.Make(ctx, &pairs[i].Pair)
 				if err != nil {
 					return err
 				}
-				if err := emit(pairs[i], data); err != nil {
+				if err := emit(pairs[i].Pair, d); err != nil {
 					return err
 				}
 			}

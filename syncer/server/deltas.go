@@ -83,16 +83,23 @@ func (s *Server) sendDelta(r *http.Request, v *view, stream *wire.Writer, i int,
 	if err != nil {
 		return err
 	}
-	data, made, err := s.deltas.get(r.Context(), s.keyOf(p), func() ([]byte, error) {
-		return s.codec.Make(r.Context(), p)
+	coded, made, err := s.deltas.get(r.Context(), s.keyOf(p), func() ([]byte, error) {
+		d, err := s.codec.Make(r.Context(), p)
+		return d.Append(nil), err
 	})
+	var d syncer.Delta
+	if err == nil {
+		d, err = syncer.ParseDelta(coded)
+	}
 	switch {
+	case errors.Is(err, syncer.ErrTooLarge):
+		return nil // the chunks are longer than the device knew
 	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
 		return damaged(err)
 	case err != nil:
 		return err
 	}
-	s.metrics.delta(made, len(data))
+	s.metrics.delta(made, len(d.Data))
 	s.metrics.chunks.WithLabelValues(out).Add(float64(len(p.Target)))
-	return stream.Delta(i, data)
+	return stream.Delta(i, d)
 }

@@ -40,8 +40,11 @@ func (g *gadget) pairs(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]stri
 		if err != nil {
 			return nil, err
 		}
-		n, data := rec.Delta()
-		err = codec.Apply(context.Background(), &pairs[n], data, func(chunks [][]byte) error {
+		n, d, err := rec.Delta()
+		if err != nil {
+			return nil, err
+		}
+		err = codec.Apply(context.Background(), &pairs[n], d, func(chunks [][]byte) error {
 			for i, b := range chunks {
 				got[pairs[n].Target[i]] = string(b)
 			}
@@ -55,7 +58,7 @@ func (g *gadget) pairs(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]stri
 
 func (g *gadget) pair(base, target string) syncer.Pair {
 	d := g.st.Domain()
-	p := syncer.Pair{Target: []store.ID{d.ID([]byte(target))}, Lens: []int{len(target)}}
+	p := syncer.Pair{Target: []store.ID{d.ID([]byte(target))}}
 	if base != "" {
 		p.Base = []store.ID{d.ID([]byte(base))}
 	}
@@ -101,8 +104,8 @@ func TestDeltas(t *testing.T) {
 	p := ana.pair(old, edited)
 	data, err := codec.Make(t.Context(), &p)
 	ok(t, err)
-	send := func(g *gadget, l store.LayerID, p syncer.Pair, data []byte) error {
-		_, err := g.stream(at(l, "upload"), func(w *wire.Writer) error { return errors.Join(w.Pair(p), w.Delta(0, data)) })
+	send := func(g *gadget, l store.LayerID, p syncer.Pair, d syncer.Delta) error {
+		_, err := g.stream(at(l, "upload"), func(w *wire.Writer) error { return errors.Join(w.Pair(p), w.Delta(0, d)) })
 		return err
 	}
 	ok(t, send(ana, l.ID, p, data))
@@ -148,7 +151,7 @@ func TestDeltas(t *testing.T) {
 	lie = ana.pair(old, edited)
 	lie.Target[0][0] ^= 1
 	wantErr(t, send(ana, l.ID, lie, data), syncer.ErrForged)
-	wantErr(t, send(ana, l.ID, p, nil), syncer.ErrForged)
+	wantErr(t, send(ana, l.ID, p, syncer.Delta{Lens: []int{3}}), syncer.ErrForged)
 	if wants, err := ana.offer(l.ID, lie.Target[0]); err != nil || !wants[0] {
 		t.Errorf("a forged chunk was kept: %v, %v", wants, err)
 	}
@@ -162,7 +165,7 @@ func TestDeltas(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	many := syncer.Pair{Base: make([]store.ID, syncer.MaxPairBase), Target: p.Target, Lens: p.Lens}
+	many := syncer.Pair{Base: make([]store.ID, syncer.MaxPairBase), Target: p.Target}
 	_, err = ana.pairs(l.ID, many, many, many, many)
 	wantErr(t, err, syncer.ErrTooLarge)
 }

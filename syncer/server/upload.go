@@ -157,8 +157,11 @@ func (u *uploading) pair(rec wire.Record, stream *wire.Reader) error {
 	if err != nil || rec.Type != wire.Delta {
 		return fmt.Errorf("a pair without its delta: %w", syncer.ErrMalformed)
 	}
-	_, data := rec.Delta()
-	err = u.server.codec.Apply(u.ctx, &p, data, func(chunks [][]byte) error {
+	_, d, err := rec.Delta()
+	if err != nil {
+		return err
+	}
+	err = u.server.codec.Apply(u.ctx, &p, d, func(chunks [][]byte) error {
 		ids, err := u.writer.Put(u.ctx, chunks...)
 		for i := range ids {
 			u.note(ids[i], chunks[i])
@@ -171,7 +174,7 @@ func (u *uploading) pair(rec wire.Record, stream *wire.Reader) error {
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
-	u.count(len(p.Target), len(data))
+	u.count(len(p.Target), len(d.Data))
 	return nil
 }
 

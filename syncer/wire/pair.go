@@ -18,7 +18,7 @@ func (w *Writer) Pair(p syncer.Pair) error {
 			w.fail(err)
 		}
 	}
-	if err := w.begin(Pair, pairLen+len(p.Base)*idLen+len(p.Target)*(idLen+4)); err != nil {
+	if err := w.begin(Pair, pairLen+(len(p.Base)+len(p.Target))*idLen); err != nil {
 		return err
 	}
 	head := le.AppendUint64(nil, uint64(p.BaseOffset))
@@ -29,7 +29,7 @@ func (w *Writer) Pair(p syncer.Pair) error {
 		w.write(p.Base[i][:])
 	}
 	for i := range p.Target {
-		w.write(le.AppendUint32(p.Target[i][:], uint32(p.Lens[i])))
+		w.write(p.Target[i][:])
 	}
 	return w.err
 }
@@ -39,36 +39,33 @@ func (w *Writer) Pair(p syncer.Pair) error {
 func (r Record) Pair() (syncer.Pair, error) {
 	b := r.data
 	base, target := int(le.Uint16(b[16:])), int(le.Uint16(b[18:]))
-	if len(b) != pairLen+base*idLen+target*(idLen+4) || le.Uint64(b) > math.MaxInt64 || le.Uint64(b[8:]) > math.MaxInt64 {
+	if len(b) != pairLen+(base+target)*idLen || le.Uint64(b) > math.MaxInt64 || le.Uint64(b[8:]) > math.MaxInt64 {
 		return syncer.Pair{}, fmt.Errorf("pair of %d and %d chunks in %d bytes: %w", base, target, len(b), syncer.ErrMalformed)
 	}
 	p := syncer.Pair{
 		BaseOffset: int64(le.Uint64(b)), Offset: int64(le.Uint64(b[8:])),
-		Base: make([]store.ID, base), Target: make([]store.ID, target), Lens: make([]int, target),
+		Base: make([]store.ID, base), Target: make([]store.ID, target),
 	}
 	b = b[pairLen:]
 	for i := range p.Base {
 		p.Base[i], b = store.ID(b), b[idLen:]
 	}
 	for i := range p.Target {
-		p.Target[i], p.Lens[i], b = store.ID(b), int(le.Uint32(b[idLen:])), b[idLen+4:]
+		p.Target[i], b = store.ID(b), b[idLen:]
 	}
 	return p, p.Check()
 }
 
 // Delta writes a record with the delta of a pair, which is named by its number
 // among the pairs of the request, or of the stream before it.
-func (w *Writer) Delta(pair int, data []byte) error {
-	if err := w.begin(Delta, deltaLen+len(data)); err != nil {
-		return err
-	}
-	w.write(le.AppendUint32(nil, uint32(pair)))
-	w.write(data)
-	return w.err
+func (w *Writer) Delta(pair int, d syncer.Delta) error {
+	return w.record(Delta, d.Append(le.AppendUint32(nil, uint32(pair))))
 }
 
-// Delta returns the number of a pair and its delta, which is valid until the
-// next read.
-func (r Record) Delta() (pair int, data []byte) {
-	return int(le.Uint32(r.data)), r.data[deltaLen:]
+// Delta returns the number of a pair and its delta, the data of which is valid
+// until the next read. It fails with [syncer.ErrMalformed] or
+// [syncer.ErrTooLarge].
+func (r Record) Delta() (pair int, d syncer.Delta, err error) {
+	d, err = syncer.ParseDelta(r.data[deltaLen:])
+	return int(le.Uint32(r.data)), d, err
 }

@@ -24,7 +24,6 @@ import (
 	"fmt"
 
 	"satchel/store"
-	"satchel/store/delta"
 	"satchel/store/pack"
 	"satchel/syncer"
 )
@@ -57,7 +56,6 @@ const (
 	maxFailure = 1 << 20       // bytes of a refusal
 	pairLen    = 8 + 8 + 2 + 2 // of what comes before a pair's IDs
 	deltaLen   = 4             // of what comes before a delta
-	deltaMore  = 1 << 10       // of a delta, beyond the longest target
 	bufferLen  = 32 << 10
 )
 
@@ -68,8 +66,8 @@ var limits = [...]int{
 	Wants:   syncer.MaxIDs / 8,
 	end:     4,
 	failure: maxFailure,
-	Pair:    pairLen + syncer.MaxPairBase*idLen + syncer.MaxPairTarget*(idLen+4),
-	Delta:   deltaLen + delta.MaxTarget + deltaMore,
+	Pair:    pairLen + syncer.MaxPairBase*idLen + syncer.MaxPairTarget*idLen,
+	Delta:   deltaLen + syncer.MaxDelta,
 }
 
 // check reports a payload that a record of that type may not have.

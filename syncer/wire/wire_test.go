@@ -32,7 +32,7 @@ type item struct {
 	frame []byte
 	wants []bool
 	pair  *syncer.Pair
-	delta []byte // of pair 3
+	delta *syncer.Delta // of pair 3
 }
 
 func write(w *wire.Writer, items []item) error {
@@ -46,7 +46,7 @@ func write(w *wire.Writer, items []item) error {
 		case it.pair != nil:
 			err = w.Pair(*it.pair)
 		case it.delta != nil:
-			err = w.Delta(3, it.delta)
+			err = w.Delta(3, *it.delta)
 		default:
 			err = w.Frame(it.frame)
 		}
@@ -96,10 +96,11 @@ func read(r io.Reader, want []item) (got []item, err error) {
 			}
 			it.pair = &p
 		case wire.Delta:
-			n, data := rec.Delta()
-			if it.delta = append([]byte{}, data...); n != 3 {
-				return got, fmt.Errorf("delta of pair %d", n)
+			n, d, err := rec.Delta()
+			if err != nil || n != 3 {
+				return got, fmt.Errorf("delta of pair %d: %w", n, err)
 			}
+			it.delta = &syncer.Delta{Lens: d.Lens, Data: append([]byte{}, d.Data...)}
 		case wire.Wants:
 			if len(got) < len(want) {
 				if it.wants, err = rec.Wants(len(want[len(got)].wants)); err != nil {
@@ -120,8 +121,8 @@ func TestGolden(t *testing.T) {
 		{frame: []byte("a frame")},
 		{wants: []bool{true, false, false, true, false, false, false, false, true}},
 		{ids: []store.ID{}},
-		{pair: &syncer.Pair{Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Lens: []int{8, 9}, Offset: 1 << 40}},
-		{delta: []byte("a delta")},
+		{pair: &syncer.Pair{Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Offset: 1 << 40}},
+		{delta: &syncer.Delta{Lens: []int{8, 9}, Data: []byte("a delta")}},
 	}
 	var failed bytes.Buffer
 	w := wire.NewWriter(&failed)
@@ -171,12 +172,17 @@ func drawItem() *rapid.Generator[item] {
 		for _, b := range rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "base") {
 			p.Base = append(p.Base, id(b))
 		}
-		for _, n := range rapid.SliceOfN(rapid.IntRange(1, store.MaxChunk), 1, 2).Draw(t, "target") {
-			p.Target, p.Lens = append(p.Target, id(byte(n))), append(p.Lens, n)
+		for _, b := range rapid.SliceOfN(rapid.Byte(), 1, 5).Draw(t, "target") {
+			p.Target = append(p.Target, id(b))
 		}
 		return item{pair: p}
 	})
-	delta := rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 100), func(b []byte) item { return item{delta: b} })
+	delta := rapid.Custom(func(t *rapid.T) item {
+		return item{delta: &syncer.Delta{
+			Lens: rapid.SliceOfN(rapid.IntRange(1, store.MaxChunk), 1, 2).Draw(t, "lens"),
+			Data: rapid.SliceOfN(rapid.Byte(), 0, 100).Draw(t, "data"),
+		}}
+	})
 	return rapid.OneOf(ids, frame, wants, pair, delta)
 }
 
@@ -238,13 +244,15 @@ func TestRefused(t *testing.T) {
 		"a short pair":        {header + raw(6, 19, strings.Repeat("\x00", 19)), syncer.ErrMalformed},
 		"a pair of nothing":   {header + raw(6, 20, strings.Repeat("\x00", 20)), syncer.ErrMalformed},
 		"a pair cut short":    {header + raw(6, 20, strings.Repeat("\x00", 16)+"\x01\x00\x00\x00"), syncer.ErrMalformed},
-		"a base before 0":     {header + raw(6, 20+36, strings.Repeat("\xff", 8)+strings.Repeat("\x00", 10)+"\x01\x00"+strings.Repeat("\x01", 36)), syncer.ErrMalformed},
-		"an empty chunk":      {header + raw(6, 20+36, strings.Repeat("\x00", 18)+"\x01\x00"+strings.Repeat("\x00", 36)), syncer.ErrMalformed},
-		"too long a chunk":    {header + raw(6, 20+36, strings.Repeat("\x00", 18)+"\x01\x00"+strings.Repeat("\xff", 36)), syncer.ErrMalformed},
-		"too many of a pair":  {header + raw(6, 20+36*2049, strings.Repeat("\x00", 18)+"\x01\x08"+strings.Repeat("\x01", 36*2049)), syncer.ErrTooLarge},
-		"too long a pair":     {header + raw(6, 20+32*4096+36*2048+1, ""), syncer.ErrTooLarge},
-		"a short delta":       {header + raw(7, 3, "\x00\x00\x00"), syncer.ErrMalformed},
-		"too long a delta":    {header + raw(7, 4+8<<20+1<<20, ""), syncer.ErrTooLarge},
+		"a base before 0":     {header + raw(6, 20+32, strings.Repeat("\xff", 8)+strings.Repeat("\x00", 10)+"\x01\x00"+strings.Repeat("\x01", 32)), syncer.ErrMalformed},
+		"too many of a pair":  {header + raw(6, 20+32*2049, strings.Repeat("\x00", 18)+"\x01\x08"+strings.Repeat("\x01", 32*2049)), syncer.ErrTooLarge},
+		"too long a pair":     {header + raw(6, 20+32*(4096+2048)+1, ""), syncer.ErrTooLarge},
+		"a short delta":       {header + raw(7, 5, "\x00\x00\x00\x00\x01"), syncer.ErrMalformed},
+		"a delta cut short":   {header + raw(7, 6, "\x00\x00\x00\x00\x01\x00"), syncer.ErrMalformed},
+		"an empty chunk":      {header + raw(7, 10, "\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"), syncer.ErrMalformed},
+		"too long a chunk":    {header + raw(7, 10, "\x00\x00\x00\x00\x01\x00\x01\x00\x40\x00"), syncer.ErrMalformed},
+		"too large a target":  {header + raw(7, 18, "\x00\x00\x00\x00\x03\x00"+strings.Repeat("\x00\x00\x40\x00", 3)), syncer.ErrTooLarge},
+		"too long a delta":    {header + raw(7, 4+9<<20, ""), syncer.ErrTooLarge},
 		"type 255":            {header + raw(255, 0, ""), syncer.ErrMalformed},
 		"IDs of 33 bytes":     {header + raw(1, 33, strings.Repeat("x", 33)), syncer.ErrMalformed},
 		"too many IDs":        {header + raw(1, 32*16385, ""), syncer.ErrTooLarge},
@@ -450,12 +458,15 @@ func FuzzReader(f *testing.F) {
 				if bad != nil {
 					return
 				}
-				payloads += 20 + 32*len(p.Base) + 36*len(p.Target)
+				payloads += 20 + 32*len(p.Base) + 32*len(p.Target)
 				err = w.Pair(p)
 			case wire.Delta:
-				n, data := rec.Delta()
-				payloads += 4 + len(data)
-				err = w.Delta(n, data)
+				n, d, bad := rec.Delta()
+				if bad != nil {
+					return
+				}
+				payloads += 6 + 4*len(d.Lens) + len(d.Data)
+				err = w.Delta(n, d)
 			default:
 				t.Fatalf("record of type %d", rec.Type)
 			}

@@ -225,12 +225,16 @@ func (p *placing) has(dir, name string, e *layers.Entry) bool {
 	return false
 }
 
-// unchanged reports whether a file is as a hand-out has put it there.
+// unchanged reports whether a file is as a hand-out has put it there; a newer
+// time alone is no change.
 func (p *placing) unchanged(e *layers.Entry) bool {
 	if e.Type == layers.Dir || e.Type == layers.Hardlink || p.linked[e.Path] {
 		return false
 	}
-	return slices.ContainsFunc(p.handed[e.Path], func(was layers.Entry) bool { return was.SameContent(e) })
+	return slices.ContainsFunc(p.handed[e.Path], func(was layers.Entry) bool {
+		was.ModTime = e.ModTime
+		return was.Same(e)
+	})
 }
 
 // find returns the entry at a path: a new one, or else that of the tree.

@@ -156,6 +156,20 @@ func treeAt(t *testing.T, st *disk.Store, version store.ID) layers.Tree {
 	return tree
 }
 
+// entry returns a layer's entry at a path.
+func (a *adminTest) entry(t *testing.T, layer store.LayerID, path string) *layers.Entry {
+	t.Helper()
+	head, err := a.store.Heads().Head(t.Context(), layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := treeAt(t, a.store, head.Version).Find(path)
+	if e == nil {
+		t.Fatalf("nothing is at %s", path)
+	}
+	return e
+}
+
 // list returns the contents of a layer's files, the owners of its directories
 // and where its links point, by path. The day of a hand-out is TODAY.
 func (a *adminTest) list(t *testing.T, layer store.LayerID) map[string]string {
@@ -309,6 +323,57 @@ func TestHandoutReplacesItsOwn(t *testing.T) {
 	}
 	if len(got) != 6 {
 		t.Errorf("layer %v", got)
+	}
+}
+
+// What a user has added to a file that was handed out is not replaced, be it
+// only an attribute; a newer time is nothing that a user added.
+func TestHandoutKeepsAttributes(t *testing.T) {
+	change := map[string]func(*layers.Entry){
+		"mode":  func(e *layers.Entry) { e.Mode = 0o600 },
+		"owner": func(e *layers.Entry) { e.UID = 1001 },
+		"group": func(e *layers.Entry) { e.GID = 1001 },
+		"xattr": func(e *layers.Entry) { e.Xattrs = []layers.Xattr{{Name: "user.mark", Value: []byte("7")}} },
+		"time":  func(e *layers.Entry) { e.ModTime.Sec++ },
+	}
+	a := newAdminTest(t)
+	a.school(t, "ana")
+	ana := a.workspace(t, "ana", "desk")
+	const dir = "home/ana/Handouts/"
+	var first, second []tarFile
+	for name := range change {
+		first = append(first, tarFile{name: name, data: "1"})
+		second = append(second, tarFile{name: name, data: "2"})
+	}
+	a.handedOut(t, "to=all&title=T", first...)
+	head, err := a.store.Heads().Head(t.Context(), ana.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changed []layers.Entry
+	for _, e := range treeAt(t, a.store, head.Version) {
+		if edit := change[strings.TrimPrefix(e.Path, dir)]; edit != nil {
+			e.Target = "1"
+			edit(&e)
+			changed = append(changed, e)
+		}
+	}
+	write(t, a.store, ana.ID, changed...)
+	a.handedOut(t, "to=all&title=T", second...)
+	got := a.list(t, ana.ID)
+	for name := range change {
+		want := [2]string{"1", "2"}
+		if name == "time" {
+			want = [2]string{"2", ""}
+		}
+		if have := [2]string{got[dir+name], got[dir+name+" (from T, TODAY)"]}; have != want {
+			t.Errorf("after a change of the %s: %q and beside it %q, want %q", name, have[0], have[1], want)
+		}
+	}
+	for _, e := range changed {
+		if at := a.entry(t, ana.ID, e.Path); !strings.HasSuffix(e.Path, "time") && !at.SameAttrs(&e) {
+			t.Errorf("%s has other attributes: %+v", e.Path, at)
+		}
 	}
 }
 

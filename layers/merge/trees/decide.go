@@ -116,7 +116,7 @@ func (m *merger) oneFile(ctx context.Context, a, x, y *node, of, other *version)
 	if anc == nil {
 		return kept, nil
 	}
-	y1 := other.named(anc.names)
+	y1 := other.heir(anc)
 	if y1 == nil {
 		return kept, nil
 	}
@@ -138,7 +138,7 @@ func (m *merger) livesOn(anc *file, x *node, of, other *version) bool {
 		}
 	}
 	now := other.moved[anc]
-	return now != nil && of.find(now.names[0]).gone() && of.named(anc.names) == x.inode
+	return now != nil && of.find(now.names[0]).gone() && of.heir(anc) == x.inode
 }
 
 // bothDirs decides where both sides have a directory.

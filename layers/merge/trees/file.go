@@ -43,27 +43,29 @@ func (m *merger) mergeFile(ctx context.Context, at spot, k triple) (*file, error
 	case at.ours != nil && same(at.ours, at.theirs):
 		a = at.ours // the lower file that both changed
 	}
+	f := &file{like: k.ours}
 	merged := mergeAttrs(a, o, t)
-	made := false
 	switch {
 	case o.Same(t):
 		return k.sameNames(), nil
 	case o.SameContent(t), a != nil && t.SameContent(a):
 	case a != nil && o.SameContent(a):
+		f.like = k.theirs
 		merged = withContent(merged, t)
 	default:
 		if ok, err := m.contents(ctx, at, k, &merged); err != nil || !ok {
 			return k.ours, err
 		}
-		made = true
+		f.like, f.merged = nil, true
 	}
 	switch {
 	case merged.Same(o):
 		return k.ours, nil
-	case merged.Same(t) && !made:
+	case merged.Same(t) && !f.merged:
 		return k.theirs, nil
 	}
-	return &file{entry: &merged, merged: made}, nil
+	f.entry = &merged
+	return f, nil
 }
 
 // sameNames returns which of two equal files is the one that a side changed

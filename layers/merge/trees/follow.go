@@ -68,7 +68,7 @@ func changes(old, now *version) (lost, fresh []*file) {
 // movable reports whether f, met at n, is to be looked for: met by its first
 // name, and without any in the other version.
 func movable(f *file, n *node, other *version) bool {
-	return f.entry.Type == layers.Regular && f.entry.Size > 0 && n.path == f.names[0] && other.named(f.names) == nil
+	return f.entry.Type == layers.Regular && f.entry.Size > 0 && n.path == f.names[0] && other.heir(f) == nil
 }
 
 // A content stands for the contents of a regular file: equal ones of equal
@@ -130,7 +130,7 @@ func (v *version) pair(ancestor *version, lost, fresh []*file, key func(*file) a
 // match notes that a file of the ancestor's is now another of the version's,
 // if that is a regular one and no other's.
 func (v *version) match(lost, now *file, ancestor *version) {
-	if now == nil || now.entry.Type != layers.Regular || v.origin[now] != nil || ancestor.named(now.names) != nil {
+	if now == nil || now.entry.Type != layers.Regular || v.origin[now] != nil || ancestor.heir(now) != nil {
 		return
 	}
 	v.moved[lost], v.origin[now] = now, lost

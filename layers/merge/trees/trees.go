@@ -102,6 +102,7 @@ func merge(ctx context.Context, in Input) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
+	places = m.keepLinked(places)
 	places = m.settle(places)
 	places = m.placeKept(places)
 	out := assemble(places)

@@ -12,6 +12,7 @@ type file struct {
 	entry   *layers.Entry // no hard link; its path means nothing here
 	names   []string      // in order; of a merged file none
 	merged  bool          // its contents are of both sides
+	like    *file         // of a new file whose contents are one side's, that side's
 	carrier string        // its first path in the result, see assemble
 }
 
@@ -129,15 +130,21 @@ func (v *version) from(f *file, ancestor *version) *file {
 	if len(f.names) == 1 {
 		return nil // its only name would have been found by path
 	}
-	return ancestor.named(f.names)
+	return ancestor.heir(f)
 }
 
-// named returns the first file that has one of the names, or nil.
-func (v *version) named(names []string) *file {
-	for _, name := range names {
-		if f := v.find(name).file(); f != nil {
-			return f
+// heir returns the file that has one of the names of another version's file: if
+// those are several's, the one with its contents, or else the first. Or nil.
+func (v *version) heir(f *file) *file {
+	var first *file
+	for _, name := range f.names {
+		switch now := v.find(name).file(); {
+		case now == nil:
+		case now.entry.SameContent(f.entry):
+			return now
+		case first == nil:
+			first = now
 		}
 	}
-	return nil
+	return first
 }

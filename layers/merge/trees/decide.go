@@ -169,6 +169,10 @@ func (m *merger) oneDir(a, x, y *node, other *version) place {
 		}
 	case a.dir() != nil, a == nil && y.whiteout() && !x.entry.Opaque:
 		return place{whiteout: y.whiteout(), spare: x.entry, base: y.base()}
+	case a.file() != nil && y.whiteout() && !x.entry.Opaque:
+		e := *x.entry
+		e.Opaque = true // what the file hid stays hidden
+		return place{dir: &e, base: x.base()}
 	}
 	return place{dir: x.entry, base: x.base()}
 }

@@ -192,7 +192,8 @@ func (v *version) movedDir(path string) (dir, to string) {
 }
 
 // readdress has what the version added to directories that the other one moved
-// seen where they are now. What would meet something there stays.
+// seen where they are now. What would meet something there stays. An opaque
+// directory leaves a whiteout, for what it hides.
 func (v *version) readdress(ancestor, other *version) {
 	if len(other.dirs) == 0 {
 		return
@@ -213,8 +214,12 @@ func (v *version) readdress(ancestor, other *version) {
 			to[i], taken[path] = path, true
 		}
 	}
+	var left []node
 	for i, path := range to {
 		n := &v.nodes[i]
+		if n.entry.Type == layers.Dir && n.entry.Opaque {
+			left = append(left, node{path: n.path, entry: &layers.Entry{Path: n.path, Type: layers.Whiteout}, hid: n.hid})
+		}
 		if f := n.inode; f != nil {
 			f.names[slices.Index(f.names, n.path)] = path
 		}
@@ -225,5 +230,6 @@ func (v *version) readdress(ancestor, other *version) {
 			slices.SortFunc(f.names, layers.ComparePaths)
 		}
 	}
+	v.nodes = append(v.nodes, left...)
 	slices.SortFunc(v.nodes, func(a, b node) int { return layers.ComparePaths(a.path, b.path) })
 }

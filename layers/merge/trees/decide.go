@@ -57,9 +57,9 @@ func (m *merger) decide(ctx context.Context, a, o, t *node) (place, error) {
 	case t.file() != nil && o.gone():
 		return m.oneFile(ctx, a, t, o, m.theirs, m.ours)
 	case o.dir() != nil && t.gone():
-		return m.oneDir(a, o, t, m.theirs), nil
+		return m.oneDir(a, o, t, m.ours, m.theirs), nil
 	case t.dir() != nil && o.gone():
-		return m.oneDir(a, t, o, m.ours), nil
+		return m.oneDir(a, t, o, m.theirs, m.ours), nil
 	case o.file() != nil:
 		return m.fileAndDir(a, o, t, m.ours, m.theirs), nil
 	default:
@@ -141,54 +141,6 @@ func (m *merger) livesOn(anc *file, x *node, of, other *version) bool {
 	return now != nil && of.find(now.names[0]).gone() && of.heir(anc) == x.inode
 }
 
-// bothDirs decides where both sides have a directory.
-func (m *merger) bothDirs(a, o, t *node) place {
-	p := place{base: m.base(a, o, t)}
-	from := a.dir()
-	if from == nil && p.base != nil && p.base.Type == layers.Dir {
-		from = p.base
-	}
-	e := mergeAttrs(from, o.entry, t.entry)
-	if anc := a.dir(); anc != nil {
-		e.Opaque = pick(anc.Opaque, o.entry.Opaque, t.entry.Opaque)
-	} else {
-		e.Opaque = o.entry.Opaque || t.entry.Opaque
-	}
-	p.dir = &e
-	return p
-}
-
-// oneDir decides where one side has a directory x, and the other side has no
-// entry or a whiteout.
-func (m *merger) oneDir(a, x, y *node, other *version) place {
-	switch {
-	case a.dir() != nil && !y.whiteout() && other.implies(x.path):
-		// The other side takes it as the layers below have it.
-		if x.entry.Same(a.entry) {
-			return place{}
-		}
-	case a.dir() != nil, a == nil && y.whiteout() && !x.entry.Opaque:
-		return place{whiteout: y.whiteout(), spare: x.entry, base: y.base()}
-	case a.file() != nil && y.whiteout() && !x.entry.Opaque:
-		e := *x.entry
-		e.Opaque = true // what the file hid stays hidden
-		return place{dir: &e, base: x.base()}
-	}
-	return place{dir: x.entry, base: x.base()}
-}
-
-// fileAndDir decides where one side, of, has a file x, and the other one a
-// directory y.
-func (m *merger) fileAndDir(a, x, y *node, of, other *version) place {
-	if a.dir() != nil {
-		return place{file: x.inode, spare: y.entry, base: x.base()}
-	}
-	if anc := a.file(); anc == nil || edited(anc.entry, x.inode.entry) && !m.livesOn(anc, x, of, other) {
-		m.keep(x.path, x.inode, of, "a file on "+of.title()+" and a directory on "+other.title())
-	}
-	return place{dir: y.entry, base: y.base()}
-}
-
 // base returns the base of a path at which both sides have the same, or what
 // was merged: the one that a side changed, or else ours.
 func (m *merger) base(a, o, t *node) *layers.Entry {
@@ -227,8 +179,8 @@ func pick[T comparable](a, o, t T) T {
 	return o
 }
 
-// mergeAttrs returns ours with the attributes that only theirs changed, and the
-// newer time if both changed that.
+// mergeAttrs returns ours with the attributes that only theirs changed or added,
+// and the newer time if both changed that.
 func mergeAttrs(a, o, t *layers.Entry) layers.Entry {
 	e := *o
 	newer := o.ModTime
@@ -236,7 +188,7 @@ func mergeAttrs(a, o, t *layers.Entry) layers.Entry {
 		newer = t.ModTime
 	}
 	if a == nil {
-		e.ModTime = newer
+		e.ModTime, e.Xattrs = newer, mergeXattrs(nil, o.Xattrs, t.Xattrs)
 		return e
 	}
 	e.Mode = pick(a.Mode, o.Mode, t.Mode)

@@ -151,6 +151,9 @@ func (v *version) followDirs(lost []*file) {
 	for dir, now := range to {
 		if 2*there[dir] > all[dir] && v.find(dir).gone() && !v.implies(dir) {
 			v.dirs[dir] = now
+			if from, ok := v.dirsFrom[now]; !ok || dir < from {
+				v.dirsFrom[now] = dir
+			}
 		}
 	}
 }
@@ -191,8 +194,19 @@ func (v *version) movedDir(path string) (dir, to string) {
 	return "", ""
 }
 
-// readdress has what the version added to directories that the other one moved
-// seen where they are now. What would meet something there stays. An opaque
+// movedFrom returns where the directory at path, which the version moved itself
+// or with one around it, was in the ancestor, or "".
+func (v *version) movedFrom(path string) string {
+	for dir := path; dir != ""; dir, _ = layers.SplitPath(dir) {
+		if from, ok := v.dirsFrom[dir]; ok {
+			return from + path[len(dir):]
+		}
+	}
+	return ""
+}
+
+// readdress has what the version added to directories that the other one moved,
+// or an entry of such a directory, seen where they are now. What would meet something there stays. An opaque
 // directory leaves a whiteout, for what it hides.
 func (v *version) readdress(ancestor, other *version) {
 	if len(other.dirs) == 0 {
@@ -203,6 +217,9 @@ func (v *version) readdress(ancestor, other *version) {
 	for i := range v.nodes {
 		n := &v.nodes[i]
 		dir, now := other.movedDir(n.path)
+		if self, ok := other.dirs[n.path]; ok && n.dir() != nil {
+			dir, now = n.path, self
+		}
 		if dir == "" || n.whiteout() || !ancestor.find(n.path).gone() || !other.find(n.path).gone() {
 			continue
 		}

@@ -46,7 +46,7 @@ func (m *merger) placeKept(places []place) []place {
 			if _, dir := dirs[path]; dir {
 				continue
 			}
-			if taken && (f == nil || !f.entry.SameContent(k.file.entry)) {
+			if taken && (f == nil || edited(f.entry, k.file.entry)) {
 				continue
 			}
 			if !taken {

@@ -47,13 +47,13 @@ type version struct {
 	*Side
 	nodes []node // ordered by path
 	// What was moved since the ancestor, see follow: where the ancestor's
-	// files are now, the inverse of that, and the directories.
-	moved, origin map[*file]*file
-	dirs          map[string]string
+	// files are now, the inverse of that, and the same of directories.
+	moved, origin  map[*file]*file
+	dirs, dirsFrom map[string]string
 }
 
 func load(s *Side) *version {
-	v := &version{Side: s, nodes: make([]node, len(s.Tree)), moved: map[*file]*file{}, origin: map[*file]*file{}, dirs: map[string]string{}}
+	v := &version{Side: s, nodes: make([]node, len(s.Tree)), moved: map[*file]*file{}, origin: map[*file]*file{}, dirs: map[string]string{}, dirsFrom: map[string]string{}}
 	files := make([]file, len(s.Tree))
 	names := make([]string, len(s.Tree))
 	base := s.Base

@@ -2,9 +2,8 @@ package trees_test
 
 import (
 	"fmt"
-	"maps"
+	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,205 +13,6 @@ import (
 	"satchel/layers"
 	"satchel/layers/merge/trees"
 )
-
-// A model is a tree that is edited as people and programs do. Each edit of a
-// content leaves a token of its own in it.
-type model struct {
-	files map[string]*inode // by path
-	base  map[string]string // content that a path hid
-}
-
-type inode struct {
-	kind   layers.Type
-	opaque bool
-	text   string
-	mode   uint16
-	time   int64
-}
-
-func (m model) clone() model {
-	same := map[*inode]*inode{}
-	c := model{files: map[string]*inode{}, base: maps.Clone(m.base)}
-	for p, n := range m.files {
-		if same[n] == nil {
-			own := *n
-			same[n] = &own
-		}
-		c.files[p] = same[n]
-	}
-	return c
-}
-
-func (m model) paths() []string { return slices.Sorted(maps.Keys(m.files)) }
-
-func parent(p string) string {
-	dir, _ := layers.SplitPath(p)
-	return dir
-}
-
-// room reports whether something may be at p: nothing on the way is a file.
-func (m model) room(p string) bool {
-	for p = parent(p); p != ""; p = parent(p) {
-		if n := m.files[p]; n != nil && n.kind != layers.Dir {
-			return false
-		}
-	}
-	return true
-}
-
-func (m model) remove(p string) {
-	for q := range m.files {
-		if q == p || strings.HasPrefix(q, p+"/") {
-			delete(m.files, q)
-			delete(m.base, q)
-		}
-	}
-}
-
-// move moves what is at p, or in the directory p, to q.
-func (m model) move(p, q string) {
-	if p == q || !m.room(q) || strings.HasPrefix(q, p+"/") || strings.HasPrefix(p, q+"/") {
-		return
-	}
-	moved := map[string]*inode{}
-	for r, n := range m.files {
-		if (r == p || strings.HasPrefix(r, p+"/")) && n.kind != layers.Whiteout {
-			moved[q+r[len(p):]] = n
-		}
-	}
-	if len(moved) > 0 {
-		m.remove(p)
-		m.remove(q)
-		maps.Copy(m.files, moved)
-	}
-}
-
-var pathNames = []string{"a", "b", "c", "d.txt", "a-b"}
-
-func drawPath(t *rapid.T) string {
-	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(pathNames), 1, 3).Draw(t, "path"), "/")
-}
-
-// edit draws one edit. token is different for each edit of a test.
-func (m model) edit(t *rapid.T, token string) {
-	p := drawPath(t)
-	if all := m.paths(); len(all) > 0 && rapid.Bool().Draw(t, "known") {
-		p = rapid.SampledFrom(all).Draw(t, "of")
-	}
-	if !m.room(p) {
-		return
-	}
-	n := m.files[p]
-	switch rapid.IntRange(0, 11).Draw(t, "edit") {
-	case 0:
-		m.remove(p)
-	case 1:
-		m.remove(p)
-		m.files[p] = &inode{kind: layers.Whiteout}
-	case 2:
-		m.remove(p)
-		m.files[p] = &inode{kind: layers.Dir, mode: 0o755, opaque: true}
-	case 3, 4:
-		q := p
-		if rapid.Bool().Draw(t, "up") && parent(p) != "" {
-			q = parent(p)
-		}
-		m.move(q, drawPath(t))
-	case 5:
-		if q := drawPath(t); n != nil && n.kind == layers.Regular && m.room(q) && !strings.HasPrefix(p, q+"/") && !strings.HasPrefix(q, p+"/") && p != q {
-			m.remove(q)
-			m.files[q] = n
-		}
-	case 6:
-		m.remove(p)
-		m.files[p] = &inode{kind: layers.Symlink, text: token, mode: 0o777}
-	case 7:
-		if n != nil && n.kind != layers.Whiteout {
-			n.mode, n.time = rapid.SampledFrom([]uint16{0o600, 0o755}).Draw(t, "mode"), rapid.Int64Range(0, 9).Draw(t, "time")
-		}
-	case 8:
-		m.base[p] = token
-	default:
-		if n == nil || n.kind != layers.Regular {
-			m.remove(p)
-			m.files[p] = &inode{kind: layers.Regular, mode: 0o644, text: newText(t, token)}
-			return
-		}
-		n.text = changeText(t, n.text, token)
-	}
-}
-
-func newText(t *rapid.T, token string) string {
-	switch rapid.IntRange(0, 3).Draw(t, "text") {
-	case 0:
-		return "\x00" + token
-	case 1:
-		return token + "\n"
-	default:
-		return strings.Repeat("x\n", 3) + token + "\n" + "y\nz\nw\n"
-	}
-}
-
-func changeText(t *rapid.T, text, token string) string {
-	if strings.HasPrefix(text, "\x00") {
-		return text + token
-	}
-	lines := slices.Collect(strings.Lines(text))
-	at := rapid.IntRange(0, len(lines)).Draw(t, "line")
-	if at < len(lines) && len(lines[at]) == 2 && rapid.Bool().Draw(t, "replace") {
-		lines[at] = token + "\n"
-		return strings.Join(lines, "")
-	}
-	return strings.Join(slices.Insert(lines, at, token+"\n"), "")
-}
-
-// side makes trees of the model.
-func (m model) side(s *scene) trees.Side {
-	var side trees.Side
-	first := map[*inode]string{}
-	for _, p := range slices.SortedFunc(maps.Keys(m.files), layers.ComparePaths) {
-		n := m.files[p]
-		e := layers.Entry{Path: p, Type: n.kind, Mode: n.mode, Opaque: n.opaque, ModTime: layers.Time{Sec: n.time}}
-		switch {
-		case first[n] != "":
-			e = layers.Entry{Path: p, Type: layers.Hardlink, Target: first[n]}
-		case n.kind == layers.Regular:
-			s.mustPut(&e, n.text)
-			first[n] = p
-		case n.kind == layers.Symlink:
-			e.Target = n.text
-			first[n] = p
-		}
-		side.Tree = append(side.Tree, e)
-		if text, ok := m.base[p]; ok {
-			b := layers.Entry{Path: p, Type: layers.Regular, Mode: 0o644}
-			s.mustPut(&b, text)
-			side.Base = append(side.Base, b)
-		}
-	}
-	return side
-}
-
-func (s *scene) mustPut(e *layers.Entry, text string) {
-	if err := s.put(s.t.Context(), e, []byte(text)); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// drawModels draws an ancestor and two sides.
-func drawModels(t *rapid.T) (a, o, u model) {
-	a = model{files: map[string]*inode{}, base: map[string]string{}}
-	many := func(m model, side string) {
-		for i := range rapid.IntRange(0, 12).Draw(t, side) {
-			m.edit(t, fmt.Sprintf("<%s%d>", side, i))
-		}
-	}
-	many(a, "a")
-	o, u = a.clone(), a.clone()
-	many(o, "o")
-	many(u, "t")
-	return a, o, u
-}
 
 // contents returns what regular files and symbolic links hold.
 func (s *scene) contents(tree layers.Tree) []string {
@@ -260,25 +60,51 @@ func TestMergeOfOneSide(t *testing.T) {
 	})
 }
 
+// tokens returns how many files of a tree have each token: in what they hold, or
+// as the name of an attribute.
+func (s *scene) tokens(tree layers.Tree) map[string]int {
+	all := map[string]int{}
+	for i := range tree {
+		e := &tree[i]
+		text := e.Target
+		switch e.Type {
+		case layers.Dir, layers.Hardlink:
+			continue
+		case layers.Regular:
+			text = string(s.content(e))
+		}
+		for _, token := range token.FindAllString(text, -1) {
+			all[token]++
+		}
+		for _, x := range e.Xattrs {
+			all[x.Name+" as an attribute"]++
+		}
+	}
+	return all
+}
+
+var token = regexp.MustCompile("<[a-z][0-9]+>")
+
+// hides reports whether a layer hides what lower ones have at a path.
+func hides(tree layers.Tree, path string) bool {
+	e := tree.Find(path)
+	if e != nil && (e.Type != layers.Dir || e.Opaque) {
+		return true
+	}
+	return path != "" && hides(tree, parent(path))
+}
+
 func TestMergeLosesNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newScene(t)
 		a, o, u := drawModels(rt)
 		in := s.input(a.side(s), o.side(s), u.side(s))
 		out := s.merge(in)
-		all := strings.Join(s.contents(out.Tree), "\n")
-		for _, side := range []model{o, u} {
-			for p, n := range side.files {
-				for _, token := range strings.SplitAfter(n.text, ">") {
-					i := strings.LastIndexByte(token, '<')
-					if i < 0 || strings.HasPrefix(token[i:], "<a") {
-						continue
-					}
-					if !strings.Contains(all, token[i:]) {
-						rt.Fatalf("%s, written at %s, is lost\n%s", token[i:], p, s.tell(in, out))
-					}
-				}
-			}
+		for _, lost := range s.lost(in, out.Tree) {
+			rt.Errorf("lost: %s", lost)
+		}
+		if rt.Failed() {
+			rt.Fatal(s.tell(in, out))
 		}
 		if err := out.Tree.Check(); err != nil {
 			rt.Fatal(err)
@@ -292,6 +118,115 @@ func TestMergeLosesNothing(t *testing.T) {
 		}
 		if again := s.merge(in); cmp.Diff(out, again) != "" {
 			rt.Fatal("merged differently the second time")
+		}
+	})
+}
+
+// lost lists what sides wrote, and what no side took out, that is not in the
+// result.
+func (s *scene) lost(in trees.Input, out layers.Tree) []string {
+	var all []string
+	was, ours, theirs := s.tokens(in.Ancestor.Tree), s.tokens(in.Ours.Tree), s.tokens(in.Theirs.Tree)
+	is := s.tokens(out)
+	for token, n := range was {
+		if ours[token] >= n && theirs[token] >= n && is[token] == 0 {
+			all = append(all, token+", which both sides have")
+		}
+	}
+	for _, side := range []map[string]int{ours, theirs} {
+		for token := range side {
+			if was[token] == 0 && is[token] == 0 {
+				all = append(all, token)
+			}
+		}
+	}
+	all = append(all, lostInDirs(in.Ancestor.Tree, in.Ours.Tree, in.Theirs.Tree, out)...)
+	all = append(all, lostInDirs(in.Ancestor.Tree, in.Theirs.Tree, in.Ours.Tree, out)...)
+	slices.Sort(all)
+	return all
+}
+
+// lostInDirs lists what a side wrote that is no file: whiteouts, and the
+// attributes of directories. Those may go with a directory that the other side
+// removed.
+func lostInDirs(was, side, other, out layers.Tree) []string {
+	var all []string
+	attributes := map[string]bool{}
+	for i := range out {
+		for _, x := range out[i].Xattrs {
+			attributes[x.Name] = true
+		}
+	}
+	for i := range side {
+		e := &side[i]
+		before, there := was.Find(e.Path), other.Find(e.Path)
+		switch {
+		case e.Type == layers.Whiteout && (before == nil || before.Type != layers.Whiteout):
+			if !hides(out, e.Path) {
+				all = append(all, "whiteout of "+e.Path)
+			}
+		case e.Type == layers.Dir && (before == nil || before.Type != layers.Dir || there != nil && there.Type == layers.Dir):
+			if there != nil && there.Type == layers.Whiteout && !e.Opaque {
+				continue // the same as removed
+			}
+			hid := before != nil && (before.Opaque || before.Type == layers.Whiteout)
+			if e.Opaque && !hid && !hides(out, e.Path) {
+				all = append(all, "opacity of "+e.Path)
+			}
+			for _, x := range e.Xattrs {
+				if (before == nil || !slices.ContainsFunc(before.Xattrs, func(y layers.Xattr) bool { return y.Name == x.Name })) && !attributes[x.Name] {
+					all = append(all, x.Name+" of directory "+e.Path)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// A directory that one side moves and what the other one does in it make no
+// difference to each other.
+func TestMergeFollowsDirs(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := newScene(t)
+		a := model{files: map[string]*inode{}, base: map[string]string{}}
+		path := func() string {
+			return "d/" + rapid.SampledFrom([]string{"", "sub/", "sub/x/"}).Draw(rt, "dir") + rapid.SampledFrom([]string{"f", "g", "h.txt"}).Draw(rt, "name")
+		}
+		edit := func(m model, side string) {
+			for i := range rapid.IntRange(1, 6).Draw(rt, side) {
+				token := fmt.Sprintf("<%s%d>", side, i)
+				p := path()
+				n := m.files[p]
+				if dir := parent(p); n != nil && rapid.Bool().Draw(rt, "the directory") {
+					if m.files[dir] == nil {
+						m.files[dir] = &inode{kind: layers.Dir, mode: 0o755}
+					}
+					n = m.files[dir]
+				}
+				switch {
+				case n == nil:
+					m.files[p] = &inode{kind: layers.Regular, mode: 0o644, text: newText(rt, token)}
+				case n.kind == layers.Dir || rapid.Bool().Draw(rt, "attributes"):
+					n.change(rt, token)
+				default:
+					n.text += token + "\n" // empty files are not followed
+				}
+			}
+		}
+		edit(a, "a")
+		o, u := a.clone(), a.clone()
+		edit(u, "t")
+		to := rapid.SampledFrom([]string{"e", "e/d", "a/b/c"}).Draw(rt, "to")
+		o.move("d", to)
+		in := s.input(a.side(s), o.side(s), u.side(s))
+		u.move("d", to)
+		back := in
+		back.Ours, back.Theirs = in.Theirs, in.Ours
+		for _, in := range []trees.Input{in, back} {
+			out := s.merge(in)
+			if diff := cmp.Diff(u.side(s).Tree, out.Tree); diff != "" {
+				rt.Fatalf("%s\n%s", diff, s.tell(in, out))
+			}
 		}
 	})
 }

@@ -36,50 +36,76 @@ func (r *record) line() string {
 	return fmt.Sprintf("line %d", r.next)
 }
 
-// note compares the trees before and after a capture that made a version. A
+// note compares what is seen before and after a capture that made a version. A
 // line that merges have put into two files counts as taken out when one of them
 // loses it: somebody else may have taken it out of the other.
-func (r *record) note(before, after map[string]int, version store.ID) {
-	for line := range after {
+func (r *record) note(before, after sight, version store.ID) {
+	for line := range after.lines {
 		if _, known := r.written[line]; !known {
 			r.written[line] = version
 		}
 	}
-	for line, n := range before {
-		if after[line] < n {
+	for line := range r.written {
+		if after.count(line) < before.count(line) {
 			r.dropped[line] = true
 		}
 	}
 	r.made = append(r.made, version)
 }
 
-// lines returns how often each line occurs in a tree.
-func lines(ctx context.Context, st *disk.Store, t layers.Tree) (map[string]int, error) {
-	all := map[string]int{}
+// A sight is what a test sees of a tree.
+type sight struct {
+	lines  map[string]int  // how often each line occurs
+	hiding map[string]bool // paths at which lower layers are hidden
+}
+
+const whiteoutOf = "whiteout of " // begins the line of a whiteout
+
+// count returns how often a line occurs. A whiteout is there as long as what it
+// hid is hidden: a merge has a file that was added at its path in its stead.
+func (s sight) count(line string) int {
+	path, is := strings.CutPrefix(line, whiteoutOf)
+	if !is {
+		return s.lines[line]
+	}
+	for ; path != ""; path, _ = layers.SplitPath(path) {
+		if s.hiding[path] {
+			return 1
+		}
+	}
+	return 0
+}
+
+// see looks at a tree.
+func see(ctx context.Context, st *disk.Store, t layers.Tree) (sight, error) {
+	s := sight{map[string]int{}, map[string]bool{}}
 	fsys := treefs.New(ctx, t, st)
 	for i := range t {
 		e := &t[i]
 		for _, x := range e.Xattrs {
-			all[x.Name]++
+			s.lines[x.Name]++
+		}
+		if e.Type != layers.Dir || e.Opaque {
+			s.hiding[e.Path] = true
 		}
 		switch e.Type {
 		case layers.Whiteout:
-			all["whiteout of "+e.Path]++
+			s.lines[whiteoutOf+e.Path]++
 		case layers.Symlink:
-			all[e.Target]++
+			s.lines[e.Target]++
 		case layers.Regular:
 			data, err := fsys.ReadFile(e.Path)
 			if err != nil {
-				return nil, err
+				return s, err
 			}
 			for line := range strings.Lines(string(data)) {
 				if line = strings.Trim(line, "\x00\n"); line != "" {
-					all[line]++
+					s.lines[line]++
 				}
 			}
 		}
 	}
-	return all, nil
+	return s, nil
 }
 
 // A session edits a layer's newest version and captures that, on a device whose
@@ -121,11 +147,11 @@ func (s session) run(ctx context.Context, r *rand.Rand, rec *record) error {
 	if err != nil {
 		return err
 	}
-	seen, err := lines(ctx, s.st, before)
+	seen, err := see(ctx, s.st, before)
 	if err != nil {
 		return err
 	}
-	left, err := lines(ctx, s.st, after)
+	left, err := see(ctx, s.st, after)
 	if err != nil {
 		return err
 	}

@@ -417,7 +417,7 @@ func (w *world) rollback(i int, r *rand.Rand) error {
 			here = append(here, e.ID)
 		}
 	}
-	before, err := w.linesOf(d.store, at.ID)
+	before, err := w.seeVersion(d.store, at.ID)
 	if err != nil {
 		return err
 	}
@@ -425,7 +425,7 @@ func (w *world) rollback(i int, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	after, err := w.linesOf(d.store, id)
+	after, err := w.seeVersion(d.store, id)
 	if err != nil {
 		return err
 	}
@@ -433,16 +433,16 @@ func (w *world) rollback(i int, r *rand.Rand) error {
 	return nil
 }
 
-func (w *world) linesOf(st *disk.Store, version store.ID) (map[string]int, error) {
+func (w *world) seeVersion(st *disk.Store, version store.ID) (sight, error) {
 	v, err := manifest.ReadVersion(w.ctx(), st, version)
 	if err != nil {
-		return nil, err
+		return sight{}, err
 	}
 	t, err := manifest.ReadTree(w.ctx(), st, v.Tree)
 	if err != nil {
-		return nil, err
+		return sight{}, err
 	}
-	return lines(w.ctx(), st, t)
+	return see(w.ctx(), st, t)
 }
 
 // publish makes a new version of the operating system.
@@ -494,16 +494,16 @@ func (w *world) noteHandOut(st *disk.Store, version store.ID) error {
 	if err != nil {
 		return err
 	}
-	before, err := w.linesOf(st, v.Parents[0])
+	before, err := w.seeVersion(st, v.Parents[0])
 	if err != nil {
 		return err
 	}
-	after, err := w.linesOf(st, version)
+	after, err := w.seeVersion(st, version)
 	if err != nil {
 		return err
 	}
-	for line := range before {
-		if after[line] == 0 && !w.rec.handed[line] {
+	for line := range before.lines {
+		if after.count(line) == 0 && !w.rec.handed[line] {
 			return fmt.Errorf("hand-out %s took out %q, which a user wrote", version.Short(), line)
 		}
 	}
@@ -600,10 +600,10 @@ func (w *world) checkHistory(rp *repo.Repo, head store.Head) {
 // checkLines checks that every line that was written is there, unless somebody
 // who had seen it took it out.
 func (w *world) checkLines(st *disk.Store, rp *repo.Repo, head store.Head) {
-	final, err := w.linesOf(st, head.Version)
+	final, err := w.seeVersion(st, head.Version)
 	w.must(err)
 	for line, by := range w.rec.written {
-		if final[line] == 0 && !w.rec.dropped[line] {
+		if final.count(line) == 0 && !w.rec.dropped[line] {
 			w.tell(st, rp, head, line)
 			w.t.Fatalf("%q, written in version %s, is gone, and nobody took it out", line, by.Short())
 		}
@@ -636,9 +636,9 @@ func (w *world) tell(st *disk.Store, rp *repo.Repo, head store.Head, line string
 		for _, p := range e.Version.Parents {
 			parents = append(parents, p.Short())
 		}
-		all, err := w.linesOf(st, e.ID)
+		all, err := w.seeVersion(st, e.ID)
 		w.must(err)
-		w.t.Logf("%s of %v, %s: %s; has the line %d times", e.ID.Short(), parents, e.Version.Device, e.Version.Message, all[line])
+		w.t.Logf("%s of %v, %s: %s; has the line %d times", e.ID.Short(), parents, e.Version.Device, e.Version.Message, all.count(line))
 	}
 }
 

@@ -206,21 +206,30 @@ func (v *version) movedFrom(path string) string {
 }
 
 // readdress has what the version added to directories that the other one moved,
-// or an entry of such a directory, seen where they are now. What would meet something there stays. An opaque
-// directory leaves a whiteout, for what it hides.
+// or an entry of such a directory, seen where they are now. What would meet something there stays, and so does what
+// lies over something of the layers below that the other version does not hide.
+// An opaque directory leaves a whiteout, for what it hides.
 func (v *version) readdress(ancestor, other *version) {
 	if len(other.dirs) == 0 {
 		return
 	}
 	to := map[int]string{}
 	taken := map[string]bool{}
+	stays := "/" // no path
 	for i := range v.nodes {
 		n := &v.nodes[i]
+		if under(n.path, stays) {
+			continue
+		}
 		dir, now := other.movedDir(n.path)
 		if self, ok := other.dirs[n.path]; ok && n.dir() != nil {
 			dir, now = n.path, self
 		}
 		if dir == "" || n.whiteout() || !ancestor.find(n.path).gone() || !other.find(n.path).gone() {
+			continue
+		}
+		if n.hid != nil && !other.hides(n.path) {
+			stays = n.path
 			continue
 		}
 		path := now + n.path[len(dir):]

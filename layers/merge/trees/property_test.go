@@ -140,9 +140,25 @@ func (s *scene) lost(in trees.Input, out layers.Tree) []string {
 			}
 		}
 	}
-	all = append(all, lostInDirs(in.Ancestor.Tree, in.Ours.Tree, in.Theirs.Tree, out)...)
-	all = append(all, lostInDirs(in.Ancestor.Tree, in.Theirs.Tree, in.Ours.Tree, out)...)
+	for _, sides := range [][2]trees.Side{{in.Ours, in.Theirs}, {in.Theirs, in.Ours}} {
+		all = append(all, lostInDirs(in.Ancestor.Tree, sides[0].Tree, sides[1].Tree, out)...)
+		all = append(all, bared(in.Ancestor.Tree, sides[0], sides[1].Tree, out)...)
+	}
 	slices.Sort(all)
+	return all
+}
+
+// bared lists the paths at which a side has a file over a lower one, which the
+// ancestor and the other side let show, and where that shows again.
+func bared(was layers.Tree, side trees.Side, other, out layers.Tree) []string {
+	var all []string
+	for i := range side.Base {
+		p := side.Base[i].Path
+		show := !hides(was, p) && !hides(other, p) && other.Find(p) == nil && len(other.Under(p)) == 0
+		if show && side.Tree.Find(p).Type != layers.Dir && !hides(out, p) {
+			all = append(all, "the file over the lower "+p)
+		}
+	}
 	return all
 }
 

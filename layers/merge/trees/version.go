@@ -113,6 +113,16 @@ func (v *version) implies(path string) bool {
 	return false
 }
 
+// hides reports whether the version hides what the layers below have at path.
+func (v *version) hides(path string) bool {
+	for ; path != ""; path, _ = layers.SplitPath(path) {
+		if n := v.find(path); n != nil && (n.dir() == nil || n.entry.Opaque) {
+			return true
+		}
+	}
+	return false
+}
+
 // base returns what a node hid below its layer, as a file of its own, or nil.
 // What the merge sees elsewhere hid nothing there.
 func (n *node) base() *layers.Entry {

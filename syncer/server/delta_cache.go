@@ -65,7 +65,7 @@ func (s *Server) keyOf(p *syncer.Pair) store.ID {
 
 // get returns a delta. If it is not there it is made, once however many ask for
 // it at the same time.
-func (c *deltaCache) get(ctx context.Context, key store.ID, make func() ([]byte, error)) (data []byte, made bool, err error) {
+func (c *deltaCache) get(ctx context.Context, key store.ID, create func() ([]byte, error)) (data []byte, made bool, err error) {
 	if data, ok := c.read(key); ok {
 		return data, false, nil
 	}
@@ -74,7 +74,7 @@ func (c *deltaCache) get(ctx context.Context, key store.ID, make func() ([]byte,
 			if data, ok := c.read(key); ok {
 				return data, nil
 			}
-			data, err := make()
+			data, err := create()
 			if err == nil {
 				made = true
 				c.keep(key, data)

@@ -74,13 +74,24 @@ func (c *coder) bit(p uint32, bit int) int {
 	return bit
 }
 
-// bits codes n bits that are as likely as not to be 1, highest first.
+// bits codes n <= 16 bits that are as likely as not to be 1.
 func (c *coder) bits(n uint, v uint32) uint32 {
-	var r uint32
-	for i := int(n) - 1; i >= 0; i-- {
-		r = r<<1 | uint32(c.bit(1<<15, int(v>>uint(i)&1)))
+	c.rng >>= n
+	if c.decoding {
+		v = min(c.code/c.rng, 1<<n-1)
+		c.code -= v * c.rng
+		for c.rng < 1<<24 {
+			c.rng <<= 8
+			c.code = c.code<<8 | uint32(c.next())
+		}
+		return v
 	}
-	return r
+	c.low += uint64(v) * uint64(c.rng)
+	for c.rng < 1<<24 {
+		c.rng <<= 8
+		c.shift()
+	}
+	return v
 }
 
 // shift moves the highest byte of low to the output.

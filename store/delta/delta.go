@@ -1,4 +1,17 @@
-// Package delta codes a run of bytes as its difference from a similar run.
+// Package delta codes a run of bytes as its difference from a similar one, such
+// as a file of a program as its difference from the version before.
+//
+// A delta is a series of steps: a literal byte, or a match, which copies bytes
+// from the base or from what of the target is there already. What each step is
+// gets predicted from those before it, and is coded in as few bits as it was
+// likely. Without a base this is plain compression.
+//
+// It follows LZMA (its specification is part of the 7-zip SDK) in the form of
+// its steps, in keeping the last distances, and in its range coder. It differs
+// in how it predicts literals, in distances into the base, and in dealing with
+// references within programs, for which see Percival, "Naive differences of
+// executable code", 2003, and the design of Courgette. The format is specified
+// in docs/format/delta-codec.md.
 package delta
 
 import (
@@ -8,6 +21,7 @@ import (
 	"satchel/store"
 )
 
+// Limits, in bytes.
 const (
 	MaxBase   = 16 << 20
 	MaxTarget = 8 << 20
@@ -19,156 +33,111 @@ type Span struct {
 	Offset int64
 }
 
+// The first byte of a delta: how the target is stored.
 const (
-	methodRaw   = 0
-	methodCoded = 1
-	methodX86   = 2
+	methodRaw   = 0 // as it is
+	methodSteps = 1 // as steps
+	methodX86   = 2 // as steps, after references of programs were made addresses
 )
 
-var encoders = sync.Pool{New: func() any { return new(encoder) }}
+var (
+	encoders = sync.Pool{New: func() any { return new(encoder) }}
+	decoders = sync.Pool{New: func() any { return new(decoder) }}
+)
 
+// Encode appends to dst the delta of target from base. The same spans always
+// give the same delta, at most one byte longer than the target. Spans beyond
+// the limits are stored as they are. It takes up to 48 MiB of memory, which is
+// kept for later calls, and may be called from several goroutines at once.
 func Encode(dst []byte, base, target Span) []byte {
 	start := len(dst)
-	if len(base.Data) > MaxBase || len(target.Data) > MaxTarget || len(target.Data) == 0 {
-		return append(append(dst, methodRaw), target.Data...)
+	if len(target.Data) == 0 || len(target.Data) > MaxTarget || len(base.Data) > MaxBase {
+		return appendRaw(dst, target.Data)
 	}
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	method := byte(methodCoded)
-	need := len(base.Data) + len(target.Data)
-	if cap(e.buf) < need {
-		e.buf = make([]byte, need)
-	}
-	e.buf = append(append(e.buf[:0], base.Data...), target.Data...)
-	e.baseLen = len(base.Data)
-	x86 := wantsX86(target)
-	if x86 {
+	e.load(base.Data, target.Data)
+	method := byte(methodSteps)
+	if wantsAddresses(target) {
 		method = methodX86
-		transform(e.buf[:e.baseLen], base.Offset)
-		transform(e.buf[e.baseLen:], target.Offset)
+		toAddresses(e.buf[:e.baseLen], base.Offset)
+		toAddresses(e.buf[e.baseLen:], target.Offset)
 	}
-	e.finder.reset(need)
-	e.insertBase()
-	e.model.reset(startDist(base, target), len(target.Data))
+	e.finder.reset()
+	e.model.reset(startDist(base, target.Offset), len(target.Data))
 	e.c.reset(false, append(dst, method))
 	e.encode()
 	out := e.c.finish()
 	e.c.out = nil
 	if len(out)-start > len(target.Data) {
-		return append(append(out[:start], methodRaw), target.Data...)
+		return appendRaw(out[:start], target.Data)
 	}
 	return out
 }
 
-func startDist(base, target Span) uint32 {
-	if len(base.Data) == 0 {
-		return 0
+func appendRaw(dst, target []byte) []byte {
+	return append(append(dst, methodRaw), target...)
+}
+
+// load copies base and target to buf.
+func (f *finder) load(base, target []byte) {
+	if n := len(base) + len(target); cap(f.buf) < n {
+		f.buf = make([]byte, n)
 	}
-	d := int64(len(base.Data)) - (target.Offset - base.Offset)
-	if d <= 0 || d > int64(len(base.Data)) {
-		return uint32(len(base.Data))
+	f.buf = append(append(f.buf[:0], base...), target...)
+	f.baseLen = len(base)
+}
+
+// startDist is the distance between the same offset in the target and in the
+// base, or the whole base where that does not reach it, and 0 without a base.
+func startDist(base Span, offset int64) uint32 {
+	n := int64(len(base.Data))
+	d := n - (offset - base.Offset)
+	if d <= 0 || d > n {
+		d = n
 	}
 	return uint32(d)
 }
 
-type decoder struct {
-	model
-	base []byte
-}
-
-var decoders = sync.Pool{New: func() any { return new(decoder) }}
-
+// Decode appends to dst the target of a delta that Encode made: size bytes that
+// begin at offset in their file. The base must be the same. A delta that does
+// not fit gives [store.ErrCorrupt] and dst as it was, but not every wrong delta
+// or base does: the caller must check the result by its hash. Beside the result
+// it takes up to 12 MiB of memory, which is kept for later calls. It may be
+// called from several goroutines at once.
 func Decode(dst []byte, base Span, offset int64, size int, delta []byte) ([]byte, error) {
-	if len(delta) == 0 {
-		return dst, fmt.Errorf("delta: empty: %w", store.ErrCorrupt)
+	if len(delta) == 0 || size < 0 {
+		return dst, fmt.Errorf("delta of %d bytes for %d: %w", len(delta), size, store.ErrCorrupt)
 	}
-	switch delta[0] {
-	case methodRaw:
-		if len(delta)-1 != size {
-			return dst, fmt.Errorf("delta: raw: %w", store.ErrCorrupt)
+	method, delta := delta[0], delta[1:]
+	switch {
+	case method == methodRaw:
+		if len(delta) != size {
+			return dst, fmt.Errorf("delta holds %d bytes, not %d: %w", len(delta), size, store.ErrCorrupt)
 		}
-		return append(dst, delta[1:]...), nil
-	}
-	if delta[0] > methodX86 || len(base.Data) > MaxBase || size < 0 || size > MaxTarget {
-		return dst, fmt.Errorf("delta: %w", store.ErrCorrupt)
+		return append(dst, delta...), nil
+	case method > methodX86:
+		return dst, fmt.Errorf("delta of method %d: %w", method, store.ErrCorrupt)
+	case size > MaxTarget || len(base.Data) > MaxBase:
+		return dst, fmt.Errorf("delta beyond the limits: %w", store.ErrCorrupt)
 	}
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
-	d.base = append(d.base[:0], base.Data...)
-	if delta[0] == methodX86 {
-		transform(d.base, base.Offset)
-	}
-	d.model.reset(startDist(base, Span{Offset: offset}), size)
-	d.c.reset(true, delta[1:])
 	start := len(dst)
 	if cap(dst)-start < size {
 		dst = append(make([]byte, 0, start+size), dst...)
 	}
 	out := dst[start : start+size]
-	if !d.decode(out) {
-		return dst, fmt.Errorf("delta: %w", store.ErrCorrupt)
+	d.base.reset(base, method == methodX86)
+	d.model.reset(startDist(base, offset), size)
+	d.c.reset(true, delta)
+	ok := d.decode(out) && d.c.pos == len(delta)
+	d.base.Data, d.c.in = nil, nil
+	if !ok {
+		return dst[:start], fmt.Errorf("steps of a delta: %w", store.ErrCorrupt)
 	}
-	whole := d.c.pos == len(d.c.in)
-	d.c.in = nil
-	if !whole {
-		return dst, fmt.Errorf("delta: length: %w", store.ErrCorrupt)
-	}
-	if delta[0] == methodX86 {
-		untransform(out, offset)
+	if method == methodX86 {
+		toDistances(out, offset)
 	}
 	return dst[:start+size], nil
-}
-
-func (d *decoder) decode(out []byte) bool {
-	base := d.base
-	c1, c2, c3 := d.at(out, -1), d.at(out, -2), d.at(out, -3)
-	for i := 0; i < len(out); {
-		if d.c.pos > len(d.c.in)+8 {
-			return false
-		}
-		if d.isMatch(c1, 0) == 0 {
-			like := d.at(out, i-int(d.reps[0]))
-			v := d.lit.code(&d.c, 0, c1, c2, c3, like, d.run)
-			d.run = min(d.run+1, 3)
-			d.note(kindLiteral)
-			out[i] = v
-			i++
-			c1, c2, c3 = v, c1, c2
-			continue
-		}
-		t := d.codeMatch(token{}, len(base)+i, len(base))
-		d.run = 0
-		if t.length > len(out)-i || t.dist == 0 || int(t.dist) > len(base)+i {
-			return false
-		}
-		dist := int(t.dist)
-		if dist > i {
-			j := len(base) + i - dist
-			if j+t.length > len(base) {
-				return false
-			}
-			copy(out[i:], base[j:j+t.length])
-		} else if dist >= t.length {
-			copy(out[i:], out[i-dist:i-dist+t.length])
-		} else {
-			for k := range t.length {
-				out[i+k] = out[i+k-dist]
-			}
-		}
-		i += t.length
-		c1, c2, c3 = d.at(out, i-1), d.at(out, i-2), d.at(out, i-3)
-	}
-	return true
-}
-
-// at returns the byte at place i of the target, or of the base that ends
-// where it begins, and 0 before that.
-func (d *decoder) at(out []byte, i int) byte {
-	if i >= 0 {
-		return out[i]
-	}
-	if i += len(d.base); i >= 0 {
-		return d.base[i]
-	}
-	return 0
 }

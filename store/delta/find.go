@@ -5,49 +5,76 @@ import (
 	"math/bits"
 )
 
-var le = binary.LittleEndian
+var (
+	le = binary.LittleEndian
+	be = binary.BigEndian
+)
 
-func bitLen(v uint32) uint { return uint(bits.Len32(v)) }
+const (
+	hashFactor   = 0x9e3779b1         // 2^32 over the golden ratio
+	hashFactor64 = 0x9e3779b97f4a7c15 // and 2^64
+)
 
-// A row holds the latest places of strings with the same hash, and of each a
-// byte of a second hash. It is one line of a processor's cache.
+const (
+	rowWays  = 12 // places in a row
+	rowLen   = 5  // bytes that rows are found by
+	longLen  = 12 // bytes of long matches
+	tail     = 16 // bytes at the end of the buffer at which no run is looked up
+	baseStep = 4  // every how many bytes of the base a run is indexed
+)
+
+// A row holds the latest places of runs of the same hash, and of each a byte
+// of a second hash. It fills one line of a processor's cache.
 type row struct {
-	tags [12]byte
+	tags [rowWays]byte
 	next uint8
 	_    [3]byte
-	pos  [12]uint32
+	pos  [rowWays]uint32
 }
 
-// A finder finds earlier runs that equal the one at a place.
+func (r *row) put(i int, tag byte) {
+	n := r.next
+	if n >= rowWays {
+		n = 0
+	}
+	r.tags[n], r.pos[n] = tag, uint32(i)
+	r.next = n + 1
+}
+
+// A finder knows where in a buffer runs were seen. Place 0 means none.
 type finder struct {
-	buf      []byte
-	baseLen  int
-	rows     []row
-	three    []uint32
+	buf     []byte // the base, and the target after it
+	baseLen int
+
+	rows     []row    // by five bytes
+	long     []uint32 // the latest place by twelve bytes, by four, and by three
 	four     []uint32
-	long     []uint32
+	three    []uint32
 	rowBits  uint
 	longBits uint
 	fourBits uint
 }
 
-const (
-	longLen = 12
-	rowLen  = 5
-)
+const threeBits = 14
 
-func tableBits(n int, lo, hi uint) uint { return min(max(bitLen(uint32(n)), lo), hi) }
-
-func (f *finder) reset(n int) {
-	f.rowBits = tableBits(n/12, 6, 19)
-	f.longBits = tableBits(n, 8, 22)
-	f.fourBits = tableBits(n, 8, 18)
+// reset prepares for what is in buf, and indexes the base.
+func (f *finder) reset() {
+	n := uint32(len(f.buf))
+	f.rowBits = min(max(bitLen(n/rowWays), 6), 17)
+	f.longBits = min(max(bitLen(n), 8), 20)
+	f.fourBits = min(max(bitLen(n), 8), 18)
 	f.rows = clearTable(f.rows, 1<<f.rowBits)
 	f.long = clearTable(f.long, 1<<f.longBits)
 	f.four = clearTable(f.four, 1<<f.fourBits)
-	f.three = clearTable(f.three, 1<<14)
+	f.three = clearTable(f.three, 1<<threeBits)
+	for i := 1; i < f.baseLen && i+tail <= len(f.buf); i += baseStep {
+		row, tag := f.rowHash(i)
+		f.rows[row].put(i, tag)
+		f.long[f.longHash(i)] = uint32(i)
+	}
 }
 
+// clearTable returns a table of n zeros, in the memory of t if it suffices.
 func clearTable[T any](t []T, n int) []T {
 	if cap(t) < n {
 		return make([]T, n)
@@ -57,51 +84,55 @@ func clearTable[T any](t []T, n int) []T {
 	return t
 }
 
-func (f *finder) hashes(i int) (row uint32, tag byte, long, four, three uint32) {
-	v := le.Uint64(f.buf[i:])
-	h := v << (64 - 8*rowLen) * 0x9e3779b97f4a7c15
-	row = uint32(h >> (64 - f.rowBits))
-	tag = byte(h>>(56-f.rowBits)) | 1
-	w := uint64(le.Uint32(f.buf[i+8:]))
-	long = uint32((v*0x9fb21c651e98df25 ^ (w+1)*0xd6e8feb86659fd93) * 0x9e3779b97f4a7c15 >> (64 - f.longBits))
-	four = uint32(v) * 0x9e3779b1 >> (32 - f.fourBits)
-	three = uint32(v) << 8 * 0x9e3779b1 >> (32 - 14)
-	return
+func bitLen(v uint32) uint { return uint(bits.Len32(v)) }
+
+// The hashes of the runs at one place.
+type hashes struct {
+	row, long, four, three uint32
+	tag                    byte
 }
 
-// tail is how many bytes at the end of the buffer are not looked up.
-const tail = 16
+func (f *finder) hashes(i int) (h hashes) {
+	v := le.Uint32(f.buf[i:])
+	h.row, h.tag = f.rowHash(i)
+	h.long = f.longHash(i)
+	h.four = v * hashFactor >> (32 - f.fourBits)
+	h.three = v << 8 * hashFactor >> (32 - threeBits)
+	return h
+}
 
-func (f *finder) insert(i int) {
-	if i+tail > len(f.buf) {
-		return
+func (f *finder) rowHash(i int) (row uint32, tag byte) {
+	h := le.Uint64(f.buf[i:]) << (64 - 8*rowLen) * hashFactor64
+	return uint32(h >> (64 - f.rowBits)), byte(h>>(56-f.rowBits)) | 1
+}
+
+func (f *finder) longHash(i int) uint32 {
+	v, w := le.Uint64(f.buf[i:]), uint64(le.Uint32(f.buf[i+8:]))
+	return uint32((v*0x9fb21c651e98df25 ^ (w+1)*0xd6e8feb86659fd93) * hashFactor64 >> (64 - f.longBits))
+}
+
+// put enters the runs at i.
+func (f *finder) put(i int, h hashes) {
+	f.rows[h.row].put(i, h.tag)
+	f.long[h.long] = uint32(i)
+	f.four[h.four] = uint32(i)
+	f.three[h.three] = uint32(i)
+}
+
+// putRange enters the runs within a match: every second, and fewer in a long
+// match, which is found at its begin.
+func (f *finder) putRange(from, to int) {
+	step := 2
+	if to-from > 256 {
+		step = 8
 	}
-	row, tag, long, four, three := f.hashes(i)
-	f.put(i, row, tag, long, four, three)
-}
-
-func (f *finder) put(i int, row uint32, tag byte, long, four, three uint32) {
-	r := &f.rows[row]
-	n := r.next
-	if n >= 12 {
-		n = 0
-	}
-	r.tags[n] = tag
-	r.pos[n] = uint32(i)
-	r.next = n + 1
-	f.long[long] = uint32(i)
-	f.four[four] = uint32(i)
-	f.three[three] = uint32(i)
-}
-
-// insertBase indexes the base.
-func (f *finder) insertBase() {
-	for i := 0; i < f.baseLen; i++ {
-		f.insert(i)
+	for ; from < to && from+tail <= len(f.buf); from += step {
+		f.put(from, f.hashes(from))
 	}
 }
 
-// matchLen returns how many bytes at i equal those at j < i.
+// matchLen returns how many bytes at i equal those at j < i. A match does not
+// cross from the base into the target.
 func (f *finder) matchLen(j, i int) int {
 	limit := len(f.buf) - i
 	if j < f.baseLen {
@@ -109,11 +140,10 @@ func (f *finder) matchLen(j, i int) int {
 	}
 	a, b := f.buf[j:j+limit], f.buf[i:i+limit]
 	n := 0
-	for n+8 <= limit {
+	for ; n+8 <= limit; n += 8 {
 		if x := le.Uint64(a[n:]) ^ le.Uint64(b[n:]); x != 0 {
 			return n + bits.TrailingZeros64(x)/8
 		}
-		n += 8
 	}
 	for n < limit && a[n] == b[n] {
 		n++

@@ -1,19 +1,11 @@
 package delta
 
-// How long and far a match may be coded.
-const (
-	minMatch = 3 // of a match at a new distance
-	minRep   = 2 // of one at a distance that was used just before
-	slotBits = 6
-)
-
-// A prob is the chance of a bit to be 1, in 1/65536, as two estimates: a
-// quick one in the low half and a slow one in the high half.
+// A prob is the chance of a bit to be 1, in 1/65536, as two estimates: one that
+// learns quickly in the low half and one that learns slowly in the high half.
 type prob uint32
 
-const evenProb = prob(1<<15 | 1<<31)
-
 const (
+	evenProb  = prob(1<<15 | 1<<31)
 	quickRate = 4
 	slowRate  = 7
 )
@@ -33,7 +25,15 @@ func (p *prob) code(c *coder, bit int) int {
 	return bit
 }
 
-// codeTree codes a number below len(t), a power of two.
+func (p *prob) codeBool(c *coder, v bool) bool {
+	bit := 0
+	if v {
+		bit = 1
+	}
+	return p.code(c, bit) != 0
+}
+
+// codeTree codes a number below len(t), a power of two, highest bit first.
 func codeTree(c *coder, t []prob, v uint32) uint32 {
 	node := uint32(1)
 	for size := uint32(len(t)) >> 1; size > 0; size >>= 1 {
@@ -46,24 +46,26 @@ func codeTree(c *coder, t []prob, v uint32) uint32 {
 	return node - uint32(len(t))
 }
 
-// A number is a model of numbers below 2^26 of which small ones are frequent:
-// a slot that says how many bits there are, and the bits.
+// A number models numbers below 2^28 of which small ones are frequent: a slot,
+// which says how many bits there are, and the bits. They are modelled but for
+// those in the middle.
 type number struct {
-	slots [1 << slotBits]prob
-	high  [1 << slotBits][4]prob // the two bits after those of the slot
-	low   [1 << 4]prob           // the last four bits of a big one
+	slots [64]prob
+	high  [64][4]prob // the first two bits, by slot
+	low   [16]prob    // the last four
 }
 
-// slotOf returns the slot of v, and how many bits follow it.
-func slotOf(v uint32) (slot uint32, extra uint) {
+// slotOf returns the slot of v.
+func slotOf(v uint32) uint32 {
 	if v < 16 {
-		return v, 0
+		return v
 	}
-	n := bitLen(v) - 1
-	return uint32(16+(n-4)*2) + v>>(n-1)&1, n - 1
+	n := uint32(bitLen(v))
+	return 16 + (n-5)*2 + v>>(n-2)&1
 }
 
-// slotStart is the inverse of slotOf: the smallest number of a slot.
+// slotStart returns the smallest number of a slot, and how many bits follow:
+// none, or three and more.
 func slotStart(slot uint32) (v uint32, extra uint) {
 	if slot < 16 {
 		return slot, 0
@@ -73,77 +75,93 @@ func slotStart(slot uint32) (v uint32, extra uint) {
 }
 
 func (m *number) code(c *coder, v uint32) uint32 {
-	slot, _ := slotOf(v)
-	slot = codeTree(c, m.slots[:], slot)
+	slot := codeTree(c, m.slots[:], slotOf(v))
 	start, extra := slotStart(slot)
 	if extra == 0 {
 		return start
 	}
-	// extra >= 3
 	rest := v - start
-	r := codeTree(c, m.high[slot][:], rest>>(extra-2))
 	extra -= 2
-	if extra > 4 {
-		r = r<<(extra-4) | c.bits(extra-4, rest>>4&(1<<(extra-4)-1))
-		extra = 4
+	r := codeTree(c, m.high[slot][:], rest>>extra)
+	for extra > 4 {
+		n := min(extra-4, 12)
+		extra -= n
+		r = r<<n | c.bits(n, rest>>extra&(1<<n-1))
 	}
-	r = r<<extra | codeTree(c, m.low[:1<<extra], rest&(1<<extra-1))
-	return start + r
+	return start + (r<<extra | codeTree(c, m.low[:1<<extra], rest&(1<<extra-1)))
 }
 
-// What was coded, as the context of what comes next.
+// zigzag maps numbers near 0, of either sign, to small ones.
+func zigzag(d uint32) uint32   { return d<<1 ^ uint32(int32(d)>>31) }
+func unzigzag(z uint32) uint32 { return z>>1 ^ -(z & 1) }
+
+// What a step was.
 const (
-	kindLiteral = iota
-	kindMatch
-	kindRep
+	wasLiteral = iota
+	wasMatch
+	wasRep
 	kinds
 )
 
-const states = kinds * kinds * kinds
+const (
+	states   = kinds * kinds * kinds
+	minMatch = 3 // length of a match at a new distance
+	minRep   = 2 // and of one at a distance that was used just before
 
-// A model knows what has been coded, and how likely that makes what follows.
-// Coding and decoding change it in the same way.
+	// blockSize is the size of blocks, of which each is plain, that is, its
+	// literals are not modelled, or not.
+	blockSize = 16 << 10
+)
+
+// A model knows what was coded, and how likely that makes what follows. Coding
+// and decoding change it in the same way.
 type model struct {
 	c        coder
 	lit      literals
-	state    uint32 // the last three kinds
-	reps     [4]uint32
-	run      uint32 // literals since a match, at most 3
-	baseDist uint32 // distance of the last match in the base
+	plain    bool      // of the present block
+	state    uint32    // the last three kinds of steps
+	run      uint32    // literals since a match, at most maxRun
+	reps     [4]uint32 // the last distances
+	baseDist uint32    // the last distance into the base
 
-	match   [states][256]prob // a match, by state and last byte
-	rep     [states]prob      // at one of reps
-	which   [states][4]prob   // of them
-	inBase  [states]prob      // a match in the base
-	near    [3]number         // distances in the target, by length
-	far     [3]number         // from baseDist, by length
-	matchLn [2]number
-	repLn   [2]number
+	probs
 }
 
-// reset prepares for a target of size bytes that lies after a base of so many
-// bytes, whose places are related by shift.
-func (m *model) reset(baseDist uint32, size int) {
+// probs are those of a model's chances that are of type prob.
+type probs struct {
+	isPlain    prob
+	plainMatch prob              // a match, in a plain block
+	isMatch    [states][256]prob // in others, by state and the last byte
+	isRep      [states]prob      // a match at one of reps
+	whichRep   [states][4]prob   // of them
+	inBase     [states]prob      // a match in the base
+	near       [3]number         // distances in the target, by length
+	far        [3]number         // in the base, from baseDist, by length
+	matchLen   [2]number         // by whether it follows a match
+	repLen     [2]number
+}
+
+// reset prepares for a target of size bytes, whose bytes most likely equal
+// those dist before, in the base; 0 means that there is none.
+func (m *model) reset(dist uint32, size int) {
 	m.lit.reset(size)
-	m.state, m.run = 0, 0
-	m.baseDist = baseDist
-	m.reps = [4]uint32{baseDist, 1, 2, 4}
-	if baseDist == 0 {
+	m.plain, m.state, m.run = false, 0, 0
+	m.baseDist = dist
+	m.reps = [4]uint32{dist, 1, 2, 4}
+	if dist == 0 {
 		m.reps[0] = 8
 	}
-	for i := range m.match {
-		fill(m.match[i][:])
-		fill(m.which[i][:])
+	m.probs = probs{isPlain: evenProb, plainMatch: evenProb}
+	for i := range states {
+		fill(m.probs.isMatch[i][:])
+		fill(m.whichRep[i][:])
 	}
-	fill(m.rep[:])
+	fill(m.isRep[:])
 	fill(m.inBase[:])
-	for i := range 3 {
-		m.near[i].reset()
-		m.far[i].reset()
-	}
-	for i := range 2 {
-		m.matchLn[i].reset()
-		m.repLn[i].reset()
+	for _, n := range [][]number{m.near[:], m.far[:], m.matchLen[:], m.repLen[:]} {
+		for i := range n {
+			n[i].reset()
+		}
 	}
 }
 
@@ -161,83 +179,85 @@ func fill(p []prob) {
 	}
 }
 
-// A token is one step: a literal when length is 0, else a match.
+// block codes whether the block that place i of the target lies in is plain,
+// and returns where the next one begins.
+func (m *model) block(i int, plain bool) int {
+	m.plain = m.isPlain.codeBool(&m.c, plain)
+	return (i/blockSize + 1) * blockSize
+}
+
+// isMatch codes whether a match follows the byte last, or a literal.
+func (m *model) isMatch(last byte, yes bool) bool {
+	if m.plain {
+		return m.plainMatch.codeBool(&m.c, yes)
+	}
+	return m.probs.isMatch[m.state][last].codeBool(&m.c, yes)
+}
+
+// literal codes a byte; see literals.code.
+func (m *model) literal(v, c1, c2, like byte) byte {
+	if m.plain {
+		v = byte(m.c.bits(8, uint32(v)))
+	} else {
+		v = m.lit.code(&m.c, v, c1, c2, like, m.run)
+	}
+	m.run = min(m.run+1, maxRun)
+	m.note(wasLiteral)
+	return v
+}
+
+// note remembers what a step was.
+func (m *model) note(kind uint32) { m.state = (m.state*kinds + kind) % states }
+
+// A token is a match: length bytes equal those dist before.
 type token struct {
 	length int
 	dist   uint32
 }
 
-func (m *model) isMatch(last byte, bit int) int {
-	return m.match[m.state][last].code(&m.c, bit)
-}
-
-// codeMatch codes a match at place pos, counted from the start of a base of
-// baseLen bytes.
-func (m *model) codeMatch(t token, pos, baseLen int) token {
-	s := m.state
-	r := -1
-	for i, d := range m.reps {
-		if d == t.dist {
-			r = i
-			break
-		}
+// match codes a match at place i, counted from the start of the base.
+func (m *model) match(t token, i, baseLen int) token {
+	after := 0
+	if m.state%kinds != wasLiteral {
+		after = 1
 	}
-	bit := 0
-	if r >= 0 {
-		bit = 1
-	}
-	if m.rep[s].code(&m.c, bit) != 0 {
-		r = int(codeTree(&m.c, m.which[s][:], uint32(max(r, 0))))
-		t.dist = m.reps[r]
-		copy(m.reps[1:r+1], m.reps[:r])
-		m.reps[0] = t.dist
-		after := 0
-		if s%kinds != kindLiteral {
-			after = 1
-		}
-		t.length = int(m.repLn[after].code(&m.c, uint32(t.length-minRep))) + minRep
-		m.note(kindRep)
+	k, rep := m.repOf(t.dist)
+	kind := uint32(wasMatch)
+	if m.isRep[m.state].codeBool(&m.c, rep) {
+		kind = wasRep
+		k = codeTree(&m.c, m.whichRep[m.state][:], k)
+		t.dist = m.reps[k]
+		t.length = int(m.probs.repLen[after].code(&m.c, uint32(t.length-minRep))) + minRep
 	} else {
-		after := 0
-		if s%kinds != kindLiteral {
-			after = 1
-		}
-		t.length = int(m.matchLn[after].code(&m.c, uint32(t.length-minMatch))) + minMatch
-		m.codeDist(&t, pos, baseLen)
-		copy(m.reps[1:], m.reps[:3])
-		m.reps[0] = t.dist
-		m.note(kindMatch)
+		k = uint32(len(m.reps)) - 1 // the one to forget
+		t.length = int(m.probs.matchLen[after].code(&m.c, uint32(t.length-minMatch))) + minMatch
+		t.dist = m.dist(t, i, baseLen)
 	}
-	if int(t.dist) > pos-baseLen {
+	copy(m.reps[1:], m.reps[:k])
+	m.reps[0] = t.dist
+	if int(t.dist) > i-baseLen {
 		m.baseDist = t.dist
 	}
+	m.run = 0
+	m.note(kind)
 	return t
 }
 
-func (m *model) codeDist(t *token, pos, baseLen int) {
-	class := min(t.length-minMatch, 2)
-	if t.length > 5 {
-		class = 2
+// repOf finds a distance among the last ones.
+func (m *model) repOf(dist uint32) (k uint32, ok bool) {
+	for k, d := range m.reps {
+		if d == dist {
+			return uint32(k), true
+		}
 	}
-	if class < 0 {
-		class = 0
-	}
-	bit := 0
-	if int(t.dist) > pos-baseLen {
-		bit = 1
-	}
-	if baseLen > 0 {
-		bit = m.inBase[m.state].code(&m.c, bit)
-	}
-	if bit == 0 {
-		t.dist = m.near[class].code(&m.c, t.dist-1) + 1
-		return
-	}
-	t.dist = m.baseDist + unzigzag(m.far[class].code(&m.c, zigzag(t.dist-m.baseDist)))
+	return 0, false
 }
 
-func zigzag(d uint32) uint32   { return d<<1 ^ uint32(int32(d)>>31) }
-func unzigzag(z uint32) uint32 { return z>>1 ^ -(z & 1) }
-
-// note remembers a kind.
-func (m *model) note(kind uint32) { m.state = (m.state*kinds + kind) % states }
+// dist codes the distance of a match.
+func (m *model) dist(t token, i, baseLen int) uint32 {
+	class := min(max(t.length-minMatch, 0), 2)
+	if baseLen > 0 && m.inBase[m.state].codeBool(&m.c, int(t.dist) > i-baseLen) {
+		return m.baseDist + unzigzag(m.far[class].code(&m.c, zigzag(t.dist-m.baseDist)))
+	}
+	return m.near[class].code(&m.c, t.dist-1) + 1
+}

@@ -1,151 +1,92 @@
 package delta
 
-import (
-	"math/bits"
-)
+import "math/bits"
 
 // An encoder is the working memory of Encode.
 type encoder struct {
 	model
 	finder
+	misses  int    // literals since a match
+	touched uint32 // keeps loads that are made ahead
 }
 
-// gains are in 1/16 bit
-const literalBits = 80
+// What steps are thought to cost, in 1/16 bit, to compare matches by.
+const (
+	literalPrice = 48
+	putOff       = 8   // what a later match must gain more
+	lazyLen      = 32  // a match so long is not put off
+	goodLen      = 64  // nor is a longer one looked for, beyond the long ones
+	maxMisses    = 256 // literals after which only every third place is searched
+)
 
-// price estimates the bits of a match, in 1/16 bit.
 func (e *encoder) distPrice(dist uint32, i int) int {
 	if int(dist) > i-e.baseLen {
-		z := zigzag(dist - e.baseDist)
-		return 16 * (5 + bits.Len32(z))
+		return 16 * (5 + bits.Len32(zigzag(dist-e.baseDist)))
 	}
 	return 16 * (4 + bits.Len32(dist))
 }
 
 func lenPrice(n int) int { return 16*3 + 8*bits.Len32(uint32(n)) }
 
-// best finds the match at i that gains most over literals, and enters i.
-func (e *encoder) best(i int) (best token, gain int) {
-	if i+tail > len(e.buf) {
-		return e.bestRep(i)
-	}
-	best, gain = e.bestRep(i)
-	row, tag, long, four, three := e.hashes(i)
-	if best.length > 256 {
-		e.put(i, row, tag, long, four, three)
-		return
-	}
-	try := func(j int) {
-		if best.length > 4 && e.buf[j+best.length-4] != e.buf[i+best.length-4] {
-			return
-		}
-		n := e.matchLen(j, i)
-		if n < minMatch {
-			return
-		}
-		dist := uint32(i - j)
-		g := n*literalBits - lenPrice(n) - e.distPrice(dist, i)
-		if g > gain {
-			best, gain = token{n, dist}, g
-		}
-	}
-	if j := int(e.long[long]); j != 0 {
-		try(j)
-	}
-	if best.length < 64 {
-		r := &e.rows[row]
-		x := uint64(tag) * 0x0101010101010101
-		lo := le.Uint64(r.tags[:8]) ^ x
-		lo = (lo - 0x0101010101010101) &^ lo & 0x8080808080808080
-		for ; lo != 0; lo &= lo - 1 {
-			try(int(r.pos[bits.TrailingZeros64(lo)>>3]))
-		}
-		hi := le.Uint32(r.tags[8:]) ^ uint32(x)
-		hi = (hi - 0x01010101) &^ hi & 0x80808080
-		for ; hi != 0; hi &= hi - 1 {
-			try(int(r.pos[8+bits.TrailingZeros32(hi)>>3]))
-		}
-		if best.length < 6 {
-			if j := int(e.four[four]); j != 0 {
-				try(j)
-			}
-			if j := int(e.three[three]); j != 0 && i-j < 1<<16 {
-				try(j)
-			}
-		}
-	}
-	e.put(i, row, tag, long, four, three)
-	return
-}
-
-func (e *encoder) bestRep(i int) (best token, gain int) {
-	for k, d := range e.reps {
-		j := i - int(d)
-		if j < 0 || d == 0 {
-			continue
-		}
-		if n := e.matchLen(j, i); n >= minRep {
-			g := n*literalBits - lenPrice(n) - 16*(1+k/2)
-			if g > gain {
-				best, gain = token{n, d}, g
-			}
-		}
-	}
-	return
-}
-
-// encode codes the whole target.
+// encode codes the target, of one byte or more.
 func (e *encoder) encode() {
-	i := e.baseLen
-	if i == 0 {
-		i = 1 // place 0 means none in the tables: nothing is lost
-		e.literal(0)
-	}
-	t, gain := token{}, 0
-	have := false
-	for i < len(e.buf) {
-		if !have {
+	var t token
+	var gain int
+	known := false // t is the best match at i
+	e.misses = 0
+	for i, next := e.baseLen, e.baseLen; i < len(e.buf); {
+		if i >= next {
+			next = e.startBlock(i)
+		}
+		if !known {
 			t, gain = e.best(i)
 		}
-		have = false
+		known = false
 		if gain <= 0 {
-			e.literal(i)
+			e.putLiteral(i)
 			i++
 			continue
 		}
-		if t.length < 128 && i+1 < len(e.buf) {
-			t2, gain2 := e.best(i + 1)
-			if gain2 > gain+8 {
-				e.literal(i)
+		searched := i + 1
+		if t.length < lazyLen && searched < len(e.buf) {
+			later, more := e.best(searched)
+			searched++
+			if more > gain+putOff && e.extends(later, i) {
+				t = token{later.length + 1, later.dist}
+			} else if more > gain+putOff {
+				e.putLiteral(i)
 				i++
-				t, gain, have = t2, gain2, true
+				t, gain, known = later, more, true
 				continue
 			}
-			e.matchAt(t, i)
-			e.skip(i+2, i+t.length)
-			i += t.length
-			continue
 		}
-		e.matchAt(t, i)
-		e.skip(i+1, i+t.length)
+		e.misses = 0
+		e.isMatch(e.at(i-1), true)
+		e.match(t, i, e.baseLen)
 		i += t.length
+		e.putRange(searched, i)
 	}
 }
 
-func (e *encoder) skip(from, to int) {
-	step := 1
-	if to-from > 256 {
-		step = 8
-	}
-	for ; from < to; from += step {
-		e.insert(from)
-	}
+// startBlock codes what kind of block i lies in, and returns where the next
+// one begins.
+func (e *encoder) startBlock(i int) int {
+	first := i - (i-e.baseLen)%blockSize
+	b := e.buf[first:min(first+blockSize, len(e.buf))]
+	return e.baseLen + e.block(i-e.baseLen, looksRandom(b))
 }
 
-func (e *encoder) matchAt(t token, i int) {
-	e.isMatch(e.at(i-1), 1)
-	e.codeMatch(t, i, e.baseLen)
-	e.run = 0
+// extends tells whether the match t at i+1 holds at i too.
+func (e *encoder) extends(t token, i int) bool {
+	j := i - int(t.dist)
+	return j >= 0 && e.buf[j] == e.buf[i] && (j >= e.baseLen || j+t.length < e.baseLen)
+}
+
+func (e *encoder) putLiteral(i int) {
+	c1 := e.at(i - 1)
+	e.isMatch(c1, false)
+	e.literal(e.buf[i], c1, e.at(i-2), e.at(i-int(e.reps[0])))
+	e.misses++
 }
 
 func (e *encoder) at(i int) byte {
@@ -155,10 +96,124 @@ func (e *encoder) at(i int) byte {
 	return e.buf[i]
 }
 
-func (e *encoder) literal(i int) {
-	c1 := e.at(i - 1)
-	e.isMatch(c1, 0)
-	e.lit.code(&e.c, e.buf[i], c1, e.at(i-2), e.at(i-3), e.at(i-int(e.reps[0])), e.run)
-	e.run = min(e.run+1, 3)
-	e.note(kindLiteral)
+// best finds the match at i that gains most over literals, and enters i.
+func (e *encoder) best(i int) (token, int) {
+	s := search{encoder: e, i: i}
+	if e.misses <= maxMisses || i%3 == 0 {
+		s.tryReps()
+	}
+	switch {
+	case i+tail > len(e.buf):
+	case e.misses > maxMisses && i%3 != 0: // 3, to meet any place of a base indexed by 4
+		e.long[e.longHash(i)] = uint32(i)
+	case e.plain:
+		h := e.longHash(i)
+		s.try(int(e.long[h]))
+		e.long[h] = uint32(i)
+	default:
+		h := e.hashes(i)
+		s.tryTables(h)
+		e.put(i, h)
+	}
+	return s.best, s.gain
+}
+
+// A search is for the best match at a place.
+type search struct {
+	*encoder
+	i    int
+	best token
+	gain int
+}
+
+// tryReps considers the distances that were used just before.
+func (s *search) tryReps() {
+	for k, d := range s.reps {
+		j := s.i - int(d)
+		if j < 0 {
+			continue
+		}
+		if n := s.matchLen(j, s.i); n >= minRep {
+			s.take(n, d, 16*(1+k/2))
+		}
+	}
+}
+
+// tryTables considers what the tables hold.
+func (s *search) tryTables(h hashes) {
+	r := &s.rows[h.row]
+	x := uint64(h.tag) * 0x0101010101010101
+	// These loads miss the processor's cache: have them all under way at once,
+	// and those of the next place too.
+	lo, hi := le.Uint64(r.tags[:8])^x, le.Uint32(r.tags[8:])^uint32(x)
+	long, four, three := int(s.long[h.long]), int(s.four[h.four]), int(s.three[h.three])
+	s.touchNext(s.i + 1)
+
+	if s.best.length >= 4*goodLen {
+		return
+	}
+	s.try(long)
+	if s.best.length >= goodLen {
+		return
+	}
+	// The high bit of each byte that is 0, and perhaps of the one above it.
+	for m := (lo - 0x0101010101010101) &^ lo & 0x8080808080808080; m != 0; m &= m - 1 {
+		s.try(int(r.pos[bits.TrailingZeros64(m)/8]))
+	}
+	for m := (hi - 0x01010101) &^ hi & 0x80808080; m != 0; m &= m - 1 {
+		s.try(int(r.pos[8+bits.TrailingZeros32(m)/8]))
+	}
+	if s.best.length < rowLen+1 {
+		s.try(four)
+		if s.i-three < 1<<16 {
+			s.try(three)
+		}
+	}
+}
+
+// touchNext loads what a search at i, and a literal before it, will need.
+func (e *encoder) touchNext(i int) {
+	if i+tail > len(e.buf) {
+		return
+	}
+	row, _ := e.rowHash(i)
+	e.touched += uint32(e.rows[row].next) + e.long[e.longHash(i)]
+	e.touched += uint32(e.lit.order2[e.lit.place(hash2(e.buf[i-1], e.at(i-2)))])
+}
+
+// try considers the run at j, if that is not 0.
+func (s *search) try(j int) {
+	if n := s.best.length; j == 0 || n > 4 && s.buf[j+n-4] != s.buf[s.i+n-4] {
+		return
+	}
+	if n := s.matchLen(j, s.i); n >= minMatch {
+		dist := uint32(s.i - j)
+		s.take(n, dist, s.distPrice(dist, s.i))
+	}
+}
+
+// take keeps a match if it gains more than the best so far.
+func (s *search) take(n int, dist uint32, price int) {
+	if g := n*literalPrice - lenPrice(n) - price; g > s.gain {
+		s.best, s.gain = token{n, dist}, g
+	}
+}
+
+// looksRandom tells by the frequencies of bytes whether a block is such that
+// modelling its literals saves little: their chi-squared statistic is about 255
+// for random bytes, some hundreds in compressed files, and above 10,000 in
+// programs. At the bound at most 1% could be saved.
+func looksRandom(b []byte) bool {
+	if len(b) < 4096 {
+		return false
+	}
+	var n [256]int
+	for _, c := range b {
+		n[c]++
+	}
+	squares := 0
+	for _, n := range n {
+		squares += n * n
+	}
+	return squares*256/len(b)-len(b) < 1500
 }

@@ -20,6 +20,7 @@ package deltas
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -42,11 +43,12 @@ type Codec struct {
 	get    store.Getter
 	domain chunk.Domain
 	room   *semaphore.Weighted
+	busy   chan struct{} // as many as work at the same time
 }
 
 // New returns a codec for the chunks of a store of that domain.
 func New(get store.Getter, domain chunk.Domain) *Codec {
-	return &Codec{get: get, domain: domain, room: semaphore.NewWeighted(room)}
+	return &Codec{get: get, domain: domain, room: semaphore.NewWeighted(room), busy: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // reserve waits for room for a pair. How long its chunks are shows only when they
@@ -58,7 +60,13 @@ func (c *Codec) reserve(ctx context.Context, p *syncer.Pair) (release func(), er
 	if err := c.room.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	return func() { c.room.Release(n) }, nil
+	select {
+	case c.busy <- struct{}{}:
+	case <-ctx.Done():
+		c.room.Release(n)
+		return nil, context.Cause(ctx)
+	}
+	return func() { <-c.busy; c.room.Release(n) }, nil
 }
 
 // Make returns the delta of a pair. It fails with [store.ErrNotExist] when a

@@ -17,6 +17,7 @@ import (
 const (
 	maxPlanned   = 1 << 17  // files that differ
 	maxLooked    = 1 << 21  // extents of those
+	leastLook    = 16 << 10 // bytes of new files for which a whole tree is looked through
 	maxAlone     = 8 << 20  // bytes of new files that are like no older one
 	together     = 1 << 20  // bytes of those in one pair
 	leastTarget  = 64       // bytes; a smaller target is not worth a pair
@@ -64,7 +65,7 @@ type planner struct {
 // trees plans the way from one tree to another.
 func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
 	var files []manifest.Change // with a new file
-	old := &bases{}
+	old := &bases{paths: map[string]*layers.Entry{}, names: map[string]*layers.Entry{}, chunks: map[store.ID]*layers.Entry{}}
 	looked := 0
 	for c, err := range manifest.Diff(ctx, p.get, from, to) {
 		if err != nil {
@@ -85,6 +86,9 @@ func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
 	for id := range old.chunks {
 		p.done.add(id)
 	}
+	if err := p.look(ctx, from, files, old); err != nil {
+		return err
+	}
 	for _, c := range files {
 		base := c.From
 		if base == nil || base.Type != layers.Regular || base.Size == 0 {
@@ -104,6 +108,36 @@ func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
 	return nil
 }
 
+// look goes through a whole tree for what new files may be like that are like
+// nothing that was changed or removed: a kernel is installed beside another.
+func (p *planner) look(ctx context.Context, from layers.Root, files []manifest.Change, old *bases) error {
+	paths, names := map[string]bool{}, map[string]bool{}
+	var size int64
+	for _, c := range files {
+		if c.From == nil && old.like(c.To) == nil {
+			paths[unnumbered(c.Path)], names[unnumbered(path.Base(c.Path))] = true, true
+			size += c.To.Size
+		}
+	}
+	if size < leastLook {
+		return nil
+	}
+	for c, err := range manifest.Diff(ctx, p.get, layers.Root{}, from) {
+		if err != nil {
+			return err
+		}
+		if c.To.Type != layers.Regular || c.To.Size == 0 {
+			continue
+		}
+		if key := unnumbered(c.Path); paths[key] {
+			old.paths[key] = c.To
+		} else if key := unnumbered(path.Base(c.Path)); names[key] && old.names[key] == nil {
+			old.names[key] = c.To
+		}
+	}
+	return nil
+}
+
 // gather makes pairs without a base of what is like nothing: many small files
 // are coded shorter together.
 func (p *planner) gather() {
@@ -120,14 +154,11 @@ func (p *planner) gather() {
 
 // bases are older files by what newer ones may resemble them in.
 type bases struct {
-	paths, names map[string]*layers.Entry // with digits taken out; only of files that are gone
+	paths, names map[string]*layers.Entry // with digits taken out; of files that are gone, or that were looked for
 	chunks       map[store.ID]*layers.Entry
 }
 
 func (b *bases) add(e *layers.Entry, stays bool) {
-	if b.paths == nil {
-		b.paths, b.names, b.chunks = map[string]*layers.Entry{}, map[string]*layers.Entry{}, map[store.ID]*layers.Entry{}
-	}
 	for _, x := range e.Extents {
 		if !x.ID.IsZero() {
 			b.chunks[x.ID] = e

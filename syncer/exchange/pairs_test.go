@@ -105,6 +105,11 @@ func TestPlan(t *testing.T) {
 			layers.Tree{file("lib/modules/6.1.0-56/x.ko", 3), file("lib/modules/6.1.0-56/y.ko", 4)},
 			[]pair{{[]int{1}, []int{3}}, {[]int{2}, []int{4}}},
 		},
+		"a version beside another": {
+			layers.Tree{file("lib/modules/6.1.0-50/x.ko", 1)},
+			layers.Tree{file("lib/modules/6.1.0-50/x.ko", 1), file("lib/modules/6.1.0-56/x.ko", 3)},
+			[]pair{{[]int{1}, []int{3}}},
+		},
 		"moved and edited": {
 			layers.Tree{file("a/report", 1, 2, 3), file("b", 9)},
 			layers.Tree{file("b", 9), file("c/final", 1, 4, 3)},

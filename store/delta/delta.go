@@ -47,7 +47,7 @@ var (
 
 // Encode appends to dst the delta of target from base. The same spans always
 // give the same delta, at most one byte longer than the target. Spans beyond
-// the limits are stored as they are. It takes up to 48 MiB of memory, which is
+// the limits are stored as they are. It takes up to 62 MiB of memory, which is
 // kept for later calls, and may be called from several goroutines at once.
 func Encode(dst []byte, base, target Span) []byte {
 	start := len(dst)

@@ -61,7 +61,7 @@ const threeBits = 14
 func (f *finder) reset() {
 	n := uint32(len(f.buf))
 	f.rowBits = min(max(bitLen(n/rowWays), 6), 17)
-	f.longBits = min(max(bitLen(n), 8), 20)
+	f.longBits = min(max(bitLen(n), 8), 22)
 	f.fourBits = min(max(bitLen(n), 8), 18)
 	f.rows = clearTable(f.rows, 1<<f.rowBits)
 	f.long = clearTable(f.long, 1<<f.longBits)

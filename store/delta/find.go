@@ -21,6 +21,7 @@ const (
 	longLen  = 12 // bytes of long matches
 	tail     = 16 // bytes at the end of the buffer at which no run is looked up
 	baseStep = 4  // every how many bytes of the base a run is indexed
+	longStep = 4  // and a long one in the target, so as not to push those out
 )
 
 // A row holds the latest places of runs of the same hash, and of each a byte
@@ -114,7 +115,9 @@ func (f *finder) longHash(i int) uint32 {
 // put enters the runs at i.
 func (f *finder) put(i int, h hashes) {
 	f.rows[h.row].put(i, h.tag)
-	f.long[h.long] = uint32(i)
+	if i%longStep == 0 {
+		f.long[h.long] = uint32(i)
+	}
 	f.four[h.four] = uint32(i)
 	f.three[h.three] = uint32(i)
 }

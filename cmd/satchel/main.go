@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"satchel/store"
@@ -21,7 +22,16 @@ import (
 	"satchel/syncer/device"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+// memory is about how much this program takes before it would rather collect
+// garbage than take more, in bytes. GOMEMLIMIT sets another bound.
+const memory = 192 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // run is main with its surroundings passed in. It returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {

@@ -129,7 +129,7 @@ func Decode(dst []byte, base Span, offset int64, size int, delta []byte) ([]byte
 	}
 	out := dst[start : start+size]
 	d.base.reset(base, method == methodX86)
-	d.model.reset(startDist(base, offset), size)
+	d.reset(startDist(base, offset), size)
 	d.c.reset(true, delta)
 	ok := d.decode(out) && d.c.pos == len(delta)
 	d.base.Data, d.c.in = nil, nil

@@ -12,7 +12,7 @@ type encoder struct {
 
 // What steps are thought to cost, in 1/16 bit, to compare matches by.
 const (
-	literalPrice = 48
+	literalPrice = 60
 	putOff       = 8   // what a later match must gain more
 	lazyLen      = 32  // a match so long is not put off
 	goodLen      = 64  // nor is a longer one looked for, beyond the long ones

@@ -3,6 +3,8 @@ package syncer_test
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -45,9 +47,11 @@ func (r *record) note(before, after sight, version store.ID) {
 			r.written[line] = version
 		}
 	}
-	for line := range r.written {
-		if after.count(line) < before.count(line) {
-			r.dropped[line] = true
+	for _, known := range []iter.Seq[string]{maps.Keys(r.written), maps.Keys(before.lines)} { // merges make whiteouts, too
+		for line := range known {
+			if after.count(line) < before.count(line) {
+				r.dropped[line] = true
+			}
 		}
 	}
 	r.made = append(r.made, version)

@@ -38,8 +38,8 @@ func ParseDeltas(s string) (Deltas, error) {
 // first few whole, and goes on so if they come fast. To make and to apply deltas
 // costs more time than it spares on such a line.
 const (
-	tryLine  = 32 << 20 // bytes of plaintext
-	trial    = 2 << 20  // of those that are fetched whole
+	tryLine  = 4 << 20  // bytes of plaintext
+	trial    = 1 << 20  // of those that are fetched whole
 	fastLine = 12 << 20 // bytes of plaintext a second
 )
 

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"satchel/store"
 	"satchel/syncer"
@@ -74,9 +76,25 @@ func (s *Server) getDeltas(w http.ResponseWriter, r *http.Request, d caller) err
 	})
 }
 
+// present fails with [store.ErrNotExist] unless the store has all the chunks. What
+// a device has uploaded, but never pushed, gc takes.
+func (s *Server) present(ctx context.Context, ids []store.ID) error {
+	has, err := s.store.Has(ctx, ids)
+	if err != nil {
+		return damaged(err)
+	}
+	if i := slices.Index(has, false); i >= 0 {
+		return fmt.Errorf("chunk %s: %w", ids[i].Short(), store.ErrNotExist)
+	}
+	return nil
+}
+
 // sendDelta answers with one delta, made now if it was not before.
 func (s *Server) sendDelta(r *http.Request, v *view, stream *wire.Writer, i int, p *syncer.Pair) error {
 	err := v.holds(r.Context(), p.Base)
+	if err == nil {
+		err = s.present(r.Context(), p.Base)
+	}
 	if errors.Is(err, store.ErrNotExist) {
 		return nil
 	}

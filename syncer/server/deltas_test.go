@@ -145,6 +145,21 @@ func TestDeltas(t *testing.T) {
 	_, err = bob.pairs(l.ID, bob.pair("", old))
 	wantErr(t, err, syncer.ErrForbidden)
 
+	// A base that was uploaded but never pushed is there until gc takes it.
+	stray := ana.commit(l, map[string]string{"a": "stray, but uploaded"})
+	ok(t, ana.upload(l.ID, ana.reach(stray)...))
+	for _, made := range []int{1, 0} {
+		got, err := ana.pairs(l.ID, ana.pair("stray, but uploaded", edited))
+		ok(t, err)
+		if len(got) != made {
+			t.Errorf("%d chunks from a base that was uploaded, want %d", len(got), made)
+		}
+		for range 2 {
+			_, err := s.store.GC(t.Context(), s.repo.Walker())
+			ok(t, err)
+		}
+	}
+
 	// What a delta makes is named anew.
 	lie := ana.pair(old, "something else of another length")
 	wantErr(t, send(ana, l.ID, lie, data), syncer.ErrForged)

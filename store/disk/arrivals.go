@@ -12,7 +12,7 @@ import (
 // Of frames that arrive ready, a writer gathers this much before it asks the
 // index which of their chunks are new.
 const (
-	arrivalBytes  = 4 * pack.FrameTarget // bytes on disk
+	arrivalBytes  = 512 << 10 // bytes on disk
 	arrivalChunks = 1024
 )
 
@@ -87,15 +87,11 @@ func (w *writer) stageFrame(ctx context.Context, frame, data []byte, chunks []pa
 	if whole {
 		return nil
 	}
-	for _, c := range chunks {
-		if full := w.stage(c.ID, data[:c.Len]); full != nil {
-			if err := w.sort(ctx, full); err != nil {
-				return err
-			}
-		}
-		data = data[c.Len:]
+	parts := make([][]byte, len(chunks))
+	for i, c := range chunks {
+		parts[i], data = data[:c.Len], data[c.Len:]
 	}
-	return nil
+	return w.stage(ctx, idsOf(chunks), parts)
 }
 
 // welcome adds a frame to those that are ready, if none of its chunks is

@@ -8,7 +8,6 @@ import (
 	"satchel/store"
 	"satchel/store/heads"
 	"satchel/store/index"
-	"satchel/store/pack"
 )
 
 // When gc copies the live chunks of a pack elsewhere.
@@ -147,7 +146,7 @@ func (r *repacker) copyFrame(ctx context.Context, placed []index.Placed) error {
 			return err
 		}
 		r.frame.add(ids[i], data)
-		if r.frame.holds(pack.FrameTarget) {
+		if r.frame.enough() {
 			if err := r.write(ctx); err != nil {
 				return err
 			}

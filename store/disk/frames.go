@@ -190,7 +190,7 @@ func (x *export) chunk(c pack.Content, p wanted) error {
 		return nil
 	}
 	x.rest.add(p.id, c.Data[p.start:end])
-	if x.rest.holds(pack.FrameTarget) {
+	if x.rest.enough() {
 		return x.flush()
 	}
 	return nil

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"slices"
 	"sync"
 
 	"satchel/store"
@@ -9,12 +10,13 @@ import (
 
 // batchTarget is how many plaintext bytes a writer gathers before it asks the
 // index which of them are new.
-const batchTarget = 4 * pack.FrameTarget
+const batchTarget = 2 << 20
 
 // gathering is chunks on their way into frames.
 type gathering struct {
 	data   []byte       // the chunks, one after the other
 	chunks []pack.Chunk // never used again: packs keep parts of it
+	dense  bool         // compression would not make them smaller
 }
 
 // gatherings and buffers spare the memory of chunks, and of frames as they are
@@ -26,6 +28,21 @@ var (
 
 func newGathering() *gathering {
 	return &gathering{data: (*gatherings.Get().(*[]byte))[:0]}
+}
+
+// sort numbers the two sorts of chunks, which share no frame.
+func (g *gathering) sort() int {
+	if g.dense {
+		return 1
+	}
+	return 0
+}
+
+// another returns an empty gathering of the same sort.
+func (g *gathering) another() *gathering {
+	n := newGathering()
+	n.dense = g.dense
+	return n
 }
 
 // recycle keeps the memory of a gathering's data, of which nothing may be in
@@ -43,11 +60,41 @@ func (g *gathering) holds(size int) bool {
 	return len(g.data) >= size || len(g.chunks) >= pack.MaxFrameChunks
 }
 
-// drop removes the chunks that are present.
-func (g *gathering) drop(present []bool) {
+// enough reports whether there is enough for a frame.
+func (g *gathering) enough() bool {
+	if g.dense {
+		return g.holds(pack.DenseTarget)
+	}
+	return g.holds(pack.FrameTarget)
+}
+
+// divide takes the dense chunks out and returns them, or nil if there are none.
+func (g *gathering) divide() (dense *gathering) {
+	taken, from := make([]bool, len(g.chunks)), 0
+	for i, c := range g.chunks {
+		data := g.data[from : from+c.Len]
+		from += c.Len
+		if taken[i] = pack.Dense(data); !taken[i] {
+			continue
+		}
+		if dense == nil {
+			dense = newGathering()
+			dense.dense = true
+		}
+		dense.add(c.ID, data)
+	}
+	g.drop(taken)
+	return dense
+}
+
+// drop removes the chunks that are marked.
+func (g *gathering) drop(marked []bool) {
+	if !slices.Contains(marked, true) {
+		return
+	}
 	data, chunks, from := g.data[:0], g.chunks[:0], 0
 	for i, c := range g.chunks {
-		if !present[i] {
+		if !marked[i] {
 			data = append(data, g.data[from:from+c.Len]...)
 			chunks = append(chunks, c)
 		}
@@ -58,9 +105,9 @@ func (g *gathering) drop(present []bool) {
 
 // cut takes the chunks of one frame from the front.
 func (g *gathering) cut() *gathering {
-	f := &gathering{}
+	f := &gathering{dense: g.dense}
 	n, size := 0, 0
-	for !f.holds(pack.FrameTarget) && n < len(g.chunks) {
+	for !f.enough() && n < len(g.chunks) {
 		size += g.chunks[n].Len
 		n++
 		f.data, f.chunks = g.data[:size:size], g.chunks[:n:n]
@@ -74,6 +121,9 @@ func (g *gathering) encode(dst []byte) []byte {
 	lens := make([]int, len(g.chunks))
 	for i, c := range g.chunks {
 		lens[i] = c.Len
+	}
+	if g.dense {
+		return pack.AppendRawFrame(dst, g.data, lens)
 	}
 	return pack.AppendFrame(dst, g.data, lens)
 }

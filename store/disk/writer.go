@@ -34,7 +34,7 @@ type writer struct {
 	pending map[store.ID]struct{} // put, but not yet found in the index or named by it
 	batch   *gathering            // not yet looked up
 	ready   *arrivals             // frames, not yet looked up
-	rest    *gathering            // new, but too little for a frame so far
+	rest    [2]*gathering         // new, but too little for a frame so far; by sort
 	pack    *packing
 	packs   int // begun so far
 }
@@ -52,7 +52,7 @@ func (s *Store) Begin(ctx context.Context, purpose string) (store.Writer, error)
 	}
 	return &writer{
 		store: s, lease: lease, pending: map[store.ID]struct{}{},
-		batch: &gathering{}, ready: &arrivals{}, rest: &gathering{},
+		batch: &gathering{}, ready: &arrivals{}, rest: [2]*gathering{{}, {dense: true}},
 	}, nil
 }
 
@@ -78,34 +78,46 @@ func (w *writer) put(ctx context.Context, data [][]byte) ([]store.ID, error) {
 		}
 		ids[i] = w.store.config.Domain.ID(b)
 	}
-	for i, b := range data {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if full := w.stage(ids[i], b); full != nil {
-			if err := w.sort(ctx, full); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return ids, nil
+	return ids, w.stage(ctx, ids, data)
 }
 
-// stage adds a chunk to the batch and hands the batch over when it is full.
-func (w *writer) stage(id store.ID, data []byte) (full *gathering) {
+// stage adds chunks to the batch and sorts the batch when it is full.
+func (w *writer) stage(ctx context.Context, ids []store.ID, data [][]byte) error {
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, full := w.gather(ids, data)
+		if full != nil {
+			if err := w.sort(ctx, full); err != nil {
+				return err
+			}
+		}
+		ids, data = ids[n:], data[n:]
+	}
+	return nil
+}
+
+// gather adds chunks to the batch and hands that over when it is full. It
+// returns how many it took: as many as it can, so that what was put together
+// lies together, whatever others put at the same time.
+func (w *writer) gather(ids []store.ID, data [][]byte) (n int, full *gathering) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stats.Chunks++
-	w.stats.Bytes += int64(len(data))
-	if _, ok := w.pending[id]; ok {
-		return nil
+	for i, id := range ids {
+		w.stats.Chunks++
+		w.stats.Bytes += int64(len(data[i]))
+		if _, ok := w.pending[id]; ok {
+			continue
+		}
+		w.pending[id] = struct{}{}
+		w.batch.add(id, data[i])
+		if w.batch.holds(batchTarget) {
+			full, w.batch = w.batch, newGathering()
+			return i + 1, full
+		}
 	}
-	w.pending[id] = struct{}{}
-	w.batch.add(id, data)
-	if w.batch.holds(batchTarget) {
-		full, w.batch = w.batch, newGathering()
-	}
-	return full
+	return len(ids), nil
 }
 
 // sort looks up a batch, forgets the chunks that are present and writes the
@@ -125,7 +137,19 @@ func (w *writer) sort(ctx context.Context, g *gathering) error {
 // arrange writes chunks that are new in frames, and keeps what is too little
 // for one.
 func (w *writer) arrange(ctx context.Context, g *gathering) error {
-	for g.holds(pack.FrameTarget) {
+	if dense := g.divide(); dense != nil {
+		data := dense.data
+		defer func() { recycle(data) }()
+		if err := w.fill(ctx, dense); err != nil {
+			return err
+		}
+	}
+	return w.fill(ctx, g)
+}
+
+// fill writes chunks of one sort in frames, and keeps what is left.
+func (w *writer) fill(ctx context.Context, g *gathering) error {
+	for g.enough() {
 		if err := w.write(ctx, g.cut()); err != nil {
 			return err
 		}
@@ -153,19 +177,22 @@ func (w *writer) count(chunks []pack.Chunk, present []bool) {
 	}
 }
 
-// keep adds what is left of a batch to the rest, and hands that over when it
-// is enough for a frame, or when both together are too many chunks for one.
+// keep adds what is left of a batch to the rest of its sort, and hands that
+// over when it is enough for a frame, or when both together are too many chunks
+// for one.
 func (w *writer) keep(g *gathering) (full *gathering) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.rest.chunks)+len(g.chunks) > pack.MaxFrameChunks {
-		full, w.rest = w.rest, newGathering()
+	rest := w.rest[g.sort()]
+	if len(rest.chunks)+len(g.chunks) > pack.MaxFrameChunks {
+		full, rest = rest, g.another()
 	}
-	w.rest.data = append(w.rest.data, g.data...)
-	w.rest.chunks = append(w.rest.chunks, g.chunks...)
-	if full == nil && w.rest.holds(pack.FrameTarget) {
-		full, w.rest = w.rest, newGathering()
+	rest.data = append(rest.data, g.data...)
+	rest.chunks = append(rest.chunks, g.chunks...)
+	if full == nil && rest.enough() {
+		full, rest = rest, g.another()
 	}
+	w.rest[g.sort()] = rest
 	return full
 }
 
@@ -251,9 +278,11 @@ func (w *writer) flush(ctx context.Context) error {
 	if err := w.sort(ctx, batch); err != nil {
 		return err
 	}
-	rest := w.rest
-	w.rest = newGathering()
-	if len(rest.chunks) > 0 {
+	for i, rest := range w.rest {
+		w.rest[i] = rest.another()
+		if len(rest.chunks) == 0 {
+			continue
+		}
 		if err := w.write(ctx, rest); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -260,4 +261,52 @@ func TestTinyChunksKeepTheLimitOfFrames(t *testing.T) {
 	ids := put(t, s, chunks...)
 	wantChunks(t, s, ids, chunks)
 	wantWhole(t, s)
+}
+
+// TestDenseChunksHaveFramesOfTheirOwn checks that what does not compress
+// neither shares a frame with what does nor makes a long one.
+func TestDenseChunksHaveFramesOfTheirOwn(t *testing.T) {
+	s := newTestStore(t)
+	r := seeded(12)
+	var chunks [][]byte
+	for range 200 {
+		text := bytes.Repeat(fmt.Appendf(nil, "%016x ", r.Uint64()), 600)
+		dense := make([]byte, 10_000)
+		for i := range dense {
+			dense[i] = byte(r.Uint32())
+		}
+		chunks = append(chunks, text, dense)
+	}
+	ids := put(t, s, chunks...)
+	sort := map[store.ID]bool{}
+	for i, id := range ids {
+		sort[id] = i%2 == 1
+	}
+	packs, err := s.packFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, found := [2]int{}, 0
+	for _, p := range packs {
+		list, err := s.readDirectory(p.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list {
+			dense, size := sort[f.Chunks[0].ID], 0
+			for _, c := range f.Chunks {
+				if sort[c.ID] != dense {
+					t.Errorf("a frame of %d chunks holds both sorts", len(f.Chunks))
+				}
+				size, found = size+c.Len, found+1
+			}
+			if dense && size >= 2*pack.DenseTarget || dense && f.Len < size {
+				t.Errorf("a frame of dense chunks: %d bytes in %d", size, f.Len)
+			}
+			frames[(&gathering{dense: dense}).sort()]++
+		}
+	}
+	if found != len(ids) || frames[0] == 0 || frames[0] > 6 || frames[1] < 14 {
+		t.Errorf("%d of %d chunks in %d and %d frames", found, len(ids), frames[0], frames[1])
+	}
 }

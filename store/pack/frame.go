@@ -47,24 +47,45 @@ var (
 // the limits of a frame.
 func AppendFrame(dst, data []byte, lens []int) []byte {
 	start := len(dst)
-	dst = append(dst, frameMagic...)
-	dst = append(dst, codecZstd, 0)
-	dst = le.AppendUint16(dst, uint16(len(lens)))
-	dst = append(dst, make([]byte, 12)...) // stored length and two checksums, below
-	for _, n := range lens {
-		dst = le.AppendUint32(dst, uint32(n))
-	}
+	dst = appendFrameHeader(dst, codecZstd, lens)
 	payload := len(dst)
 	dst = newEncoder().EncodeAll(data, dst)
 	if len(dst)-payload >= len(data) {
-		dst[start+4] = codecRaw
-		dst = append(dst[:payload], data...)
+		return AppendRawFrame(dst[:start], data, lens)
 	}
-	h := dst[start:payload]
-	le.PutUint32(h[8:], uint32(len(dst)-payload))
-	le.PutUint32(h[12:], checksum(dst[payload:]))
-	le.PutUint32(h[16:], headerSum(h))
+	finishFrame(dst[start:], payload-start)
 	return dst
+}
+
+// AppendRawFrame is AppendFrame for chunks that are not worth compressing.
+func AppendRawFrame(dst, data []byte, lens []int) []byte {
+	start := len(dst)
+	dst = appendFrameHeader(dst, codecRaw, lens)
+	payload := len(dst)
+	dst = append(dst, data...)
+	finishFrame(dst[start:], payload-start)
+	return dst
+}
+
+// appendFrameHeader appends a header that lacks what finishFrame adds.
+func appendFrameHeader(dst []byte, codec byte, lens []int) []byte {
+	dst = append(dst, frameMagic...)
+	dst = append(dst, codec, 0)
+	dst = le.AppendUint16(dst, uint16(len(lens)))
+	dst = append(dst, make([]byte, 12)...)
+	for _, n := range lens {
+		dst = le.AppendUint32(dst, uint32(n))
+	}
+	return dst
+}
+
+// finishFrame fills in the stored length and the two checksums of a frame with
+// a header of n bytes.
+func finishFrame(frame []byte, n int) {
+	h, payload := frame[:n], frame[n:]
+	le.PutUint32(h[8:], uint32(len(payload)))
+	le.PutUint32(h[12:], checksum(payload))
+	le.PutUint32(h[16:], headerSum(h))
 }
 
 // headerSum is the checksum of a frame's header, without the field that holds

@@ -40,10 +40,14 @@ const (
 	maxFrameHeader = frameFixed + 4*MaxFrameChunks
 )
 
-// FrameTarget is how many plaintext bytes a writer gathers before it closes a
-// frame: enough that small files compress together, little enough that one
-// read of one chunk decompresses little else.
-const FrameTarget = 128 << 10
+// How many plaintext bytes a writer gathers before it closes a frame: enough
+// that neighbours compress together, little enough that one read of one chunk
+// decompresses little else. Frames of [Dense] chunks gain nothing from being
+// long, so they are short: both sorts take about as much on disk and on a wire.
+const (
+	FrameTarget = 512 << 10
+	DenseTarget = 128 << 10
+)
 
 const (
 	headerMagic = "SATCHELp"

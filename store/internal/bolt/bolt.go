@@ -130,6 +130,10 @@ func (f *File) busy() error {
 // errRetry reports a file that another process holds or has replaced.
 var errRetry = errors.New("try again")
 
+// growBy is how many bytes a database grows by. bbolt's own 16 MiB are more
+// than the index of an operating system takes.
+const growBy = 256 << 10
+
 // try makes one attempt. A damaged file makes bbolt panic, or the kernel
 // refuse a page beyond the end of it; both become errors here. After a panic
 // the database cannot be closed, since it may hold its own locks, so only its
@@ -160,6 +164,7 @@ func (f *File) try(readOnly bool, use func(*bbolt.DB) error) (err error) {
 	if err != nil {
 		return f.openError(err)
 	}
+	db.AllocSize = growBy
 	err = f.check(db, file)
 	if err == nil {
 		err = f.explain(use(db))

@@ -31,9 +31,9 @@ import (
 // and then on average after 2^AverageBits more, so these make chunks of 64 KiB
 // on average; a shorter file is one chunk.
 const (
-	defaultMin         = 32 << 10
+	defaultMin         = 48 << 10
 	defaultMax         = 256 << 10
-	defaultAverageBits = 15
+	defaultAverageBits = 14
 )
 
 // The limits within which [Domain.Check] takes the sizes of a domain.

@@ -88,15 +88,25 @@ func TestSplitJoins(t *testing.T) {
 }
 
 // TestSplitGolden pins the cuts: if they move, nothing dedups against what is
-// stored already.
+// stored already. The first sizes are those of new domains, the second those
+// of domains made before.
 func TestSplitGolden(t *testing.T) {
-	var lens []int
-	for _, c := range split(t, NewSplitter(testDomain()), testData(600_000, 7)) {
-		lens = append(lens, len(c))
-	}
-	want := []int{76548, 69316, 73361, 49015, 33248, 111229, 39632, 58467, 32926, 56258}
-	if !slices.Equal(lens, want) {
-		t.Errorf("chunks of %v bytes, want %v", lens, want)
+	now, before := testDomain(), testDomain()
+	before.Min, before.Max, before.AverageBits = 32<<10, 256<<10, 15
+	for _, c := range []struct {
+		domain Domain
+		want   []int
+	}{
+		{now, []int{76548, 69316, 58690, 57498, 62066, 52897, 70470, 63331, 53704, 35480}},
+		{before, []int{76548, 69316, 73361, 49015, 33248, 111229, 39632, 58467, 32926, 56258}},
+	} {
+		var lens []int
+		for _, c := range split(t, NewSplitter(c.domain), testData(600_000, 7)) {
+			lens = append(lens, len(c))
+		}
+		if !slices.Equal(lens, c.want) {
+			t.Errorf("least %d bytes: chunks of %v bytes, want %v", c.domain.Min, lens, c.want)
+		}
 	}
 }
 
@@ -203,11 +213,11 @@ func TestDomainRefusesBadJSON(t *testing.T) {
 		"no polynomial":        {`3da3358b4dc173`, ``},
 		"reducible polynomial": {`3da3358b4dc173`, `3da3358b4dc172`},
 		"low polynomial":       {`3da3358b4dc173`, `3`},
-		"min above max":        {`"min":32768`, `"min":1000000`},
-		"min below window":     {`"min":32768`, `"min":10`},
+		"min above max":        {`"min":49152`, `"min":1000000`},
+		"min below window":     {`"min":49152`, `"min":10`},
 		"max above a chunk":    {`"max":262144`, `"max":5000000`},
-		"no average":           {`"average_bits":15`, `"average_bits":0`},
-		"not a number":         {`"min":32768`, `"min":"x"`},
+		"no average":           {`"average_bits":14`, `"average_bits":0`},
+		"not a number":         {`"min":49152`, `"min":"x"`},
 	} {
 		text := strings.Replace(string(good), edit[0], edit[1], 1)
 		if text == string(good) {

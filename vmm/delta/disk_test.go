@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,6 +50,15 @@ func mount(t *testing.T, path string) (string, func()) {
 		if mounted {
 			mounted = false
 			command(t, "umount", dir)
+			// Another process's mount namespace that was made meanwhile, as other
+			// tests do, keeps the file system mounted until it ends.
+			for range 600 {
+				if command(t, "losetup", "-j", path) == "" {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			t.Fatalf("%s stays mounted somewhere", path)
 		}
 	}
 	t.Cleanup(unmount)

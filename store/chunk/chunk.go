@@ -8,7 +8,8 @@
 // can guess a file from the lengths of its chunks.
 //
 // The one idea: where a cut falls depends only on the 64 bytes before it, so
-// an insertion moves the cuts around it and no others.
+// an insertion moves the cuts around it and no others. In disk images it
+// depends on the block before it.
 //
 // This is the only package that imports the chunker and the hash.
 package chunk
@@ -34,12 +35,17 @@ const (
 	defaultMin         = 48 << 10
 	defaultMax         = 256 << 10
 	defaultAverageBits = 14
+
+	// Of disk images, by measurement: see docs/chunking.md.
+	defaultBlock     = 4 << 10
+	defaultBlockBits = 4
 )
 
 // The limits within which [Domain.Check] takes the sizes of a domain.
 const (
 	minMin         = 64 // the window of the rolling checksum
 	maxAverageBits = 22
+	minBlock       = 512
 )
 
 // polynomialDegree is the degree of the irreducible polynomials that the
@@ -53,10 +59,12 @@ type Domain struct {
 	Min         int      // least bytes of a chunk that is not the last
 	Max         int      // most bytes of a chunk
 	AverageBits int      // after Min bytes, one place in 2^AverageBits is a cut
+	Block       int      // bytes of a block of a disk image; 0: images are cut like all files
+	BlockBits   int      // one block in 2^BlockBits ends a chunk by its hash
 }
 
 // NewDomain returns a domain with a random key and polynomial, and sizes that
-// make chunks of 64 KiB on average.
+// make chunks of 64 KiB on average, less in disk images.
 func NewDomain() (Domain, error) {
 	pol, err := chunker.RandomPolynomial()
 	if err != nil {
@@ -67,6 +75,8 @@ func NewDomain() (Domain, error) {
 		Min:         defaultMin,
 		Max:         defaultMax,
 		AverageBits: defaultAverageBits,
+		Block:       defaultBlock,
+		BlockBits:   defaultBlockBits,
 	}
 	rand.Read(d.Key[:]) // never fails
 	return d, nil
@@ -84,6 +94,12 @@ func (d Domain) Check() error {
 		return fmt.Errorf("domain: chunks of %d to %d bytes: want %d <= min <= max <= %d", d.Min, d.Max, minMin, store.MaxChunk)
 	case d.AverageBits < 1 || d.AverageBits > maxAverageBits:
 		return fmt.Errorf("domain: %d average bits: want 1 to %d", d.AverageBits, maxAverageBits)
+	case d.Block == 0 && d.BlockBits == 0:
+		return nil // a domain from before images were cut into blocks
+	case d.Block < minBlock || d.Block > d.Max || d.Block&(d.Block-1) != 0:
+		return fmt.Errorf("domain: blocks of %d bytes: want a power of two, %d to %d", d.Block, minBlock, d.Max)
+	case d.BlockBits < 1 || d.BlockBits > maxAverageBits:
+		return fmt.Errorf("domain: %d block bits: want 1 to %d", d.BlockBits, maxAverageBits)
 	}
 	return nil
 }
@@ -127,6 +143,8 @@ type domainJSON struct {
 	Min         int    `json:"min"`
 	Max         int    `json:"max"`
 	AverageBits int    `json:"average_bits"`
+	Block       int    `json:"block,omitempty"`
+	BlockBits   int    `json:"block_bits,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler]: key and polynomial in hexadecimal.
@@ -137,6 +155,8 @@ func (d Domain) MarshalJSON() ([]byte, error) {
 		Min:         d.Min,
 		Max:         d.Max,
 		AverageBits: d.AverageBits,
+		Block:       d.Block,
+		BlockBits:   d.BlockBits,
 	})
 }
 
@@ -147,7 +167,7 @@ func (d *Domain) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	n := Domain{Min: j.Min, Max: j.Max, AverageBits: j.AverageBits}
+	n := Domain{Min: j.Min, Max: j.Max, AverageBits: j.AverageBits, Block: j.Block, BlockBits: j.BlockBits}
 	if len(j.Key) != hex.EncodedLen(len(n.Key)) {
 		return fmt.Errorf("domain: key of %d digits: want %d", len(j.Key), hex.EncodedLen(len(n.Key)))
 	}

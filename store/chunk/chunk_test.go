@@ -15,7 +15,7 @@ import (
 // testDomain is fixed, so that its cuts and IDs can be compared with those of
 // other versions.
 func testDomain() Domain {
-	d := Domain{Polynomial: 0x3DA3358B4DC173, Min: defaultMin, Max: defaultMax, AverageBits: defaultAverageBits}
+	d := Domain{Polynomial: 0x3DA3358B4DC173, Min: defaultMin, Max: defaultMax, AverageBits: defaultAverageBits, Block: defaultBlock, BlockBits: defaultBlockBits}
 	copy(d.Key[:], "whats the Elvish word for friend")
 	return d
 }
@@ -217,6 +217,11 @@ func TestDomainRefusesBadJSON(t *testing.T) {
 		"min below window":     {`"min":49152`, `"min":10`},
 		"max above a chunk":    {`"max":262144`, `"max":5000000`},
 		"no average":           {`"average_bits":14`, `"average_bits":0`},
+		"small blocks":         {`"block":4096`, `"block":256`},
+		"odd blocks":           {`"block":4096`, `"block":5000`},
+		"blocks above max":     {`"block":4096`, `"block":524288`},
+		"no block bits":        {`"block_bits":4`, `"block_bits":0`},
+		"bits without blocks":  {`"block":4096`, `"block":0`},
 		"not a number":         {`"min":49152`, `"min":"x"`},
 	} {
 		text := strings.Replace(string(good), edit[0], edit[1], 1)

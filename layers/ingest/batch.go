@@ -12,20 +12,27 @@ import (
 type file struct {
 	entry *layers.Entry
 	size  int64 // owned by the cutter
+	image bool  // it is a disk image
 
 	mu      sync.Mutex // guards what follows
 	extents []layers.Extent
-	pending int // extents without ID, and one more while the cutter is at work
+	hollow  bool // the last extent is a hole
+	pending int  // extents without ID, and one more while the cutter is at work
 }
 
 func newFile(e *layers.Entry) *file { return &file{entry: e, pending: 1} }
 
 // extend adds an extent, that waits for an ID or is a hole, and returns its
-// place.
+// place. Holes that meet become one.
 func (f *file) extend(n int64, waits bool) int {
 	f.size += n
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if last := len(f.extents) - 1; f.hollow && !waits {
+		f.extents[last].Len += n
+		return last
+	}
+	f.hollow = !waits
 	f.extents = append(f.extents, layers.Extent{Len: n})
 	if waits {
 		f.pending++

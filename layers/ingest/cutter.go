@@ -25,16 +25,18 @@ type cutter struct {
 func (c *cutter) file(f *file, r io.Reader) error {
 	osf, ok := r.(*os.File)
 	if !ok {
+		r, f.image = c.p.recognise(r, f.entry.Size)
 		return c.content(f, r)
 	}
 	var st unix.Stat_t
 	if err := fstat(osf, &st); err != nil {
 		return err
 	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0:
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
 		return c.content(f, r) // files of proc say that they are empty
-	case st.Blocks*512 < st.Size:
+	}
+	f.image = c.p.recogniseFile(osf, st.Size)
+	if st.Blocks*512 < st.Size {
 		return c.sparse(f, osf, st.Size)
 	}
 	return c.content(f, io.LimitReader(r, st.Size)) // a log may grow faster than it is read
@@ -53,6 +55,9 @@ func fstat(f *os.File, st *unix.Stat_t) error {
 
 // content stores bytes, of a whole file or from one hole to the next.
 func (c *cutter) content(f *file, r io.Reader) error {
+	if f.image {
+		return c.image(f, r)
+	}
 	if c.head == nil {
 		c.head = make([]byte, c.p.domain.Min)
 	}
@@ -65,12 +70,16 @@ func (c *cutter) content(f *file, r io.Reader) error {
 	case err != nil:
 		return err
 	}
+	return c.splitter().Split(io.MultiReader(bytes.NewReader(c.head), r), func(chunk []byte) error {
+		return c.add(f, chunk)
+	})
+}
+
+func (c *cutter) splitter() *chunk.Splitter {
 	if c.split == nil {
 		c.split = chunk.NewSplitter(c.p.domain)
 	}
-	return c.split.Split(io.MultiReader(bytes.NewReader(c.head), r), func(chunk []byte) error {
-		return c.add(f, chunk)
-	})
+	return c.split
 }
 
 // add gives a chunk to the batch, as two pieces if it looks like a manifest.

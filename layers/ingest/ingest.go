@@ -94,7 +94,7 @@ func New(ctx context.Context, p store.Putter, d chunk.Domain) *Pipeline {
 
 // Add stores what open's reader holds and sets the Size and Extents of e some
 // time before Wait returns; until then e belongs to the pipeline. What is in e
-// as Size on entry serves to balance the work. When the reader is an [os.File],
+// as Size on entry serves to balance the work and to recognise disk images. When the reader is an [os.File],
 // holes are found and kept. Open is called exactly once, even after an error,
 // and its reader closed. Errors are for Wait to return.
 func (p *Pipeline) Add(e *layers.Entry, open func() (io.ReadCloser, error)) {
@@ -127,6 +127,7 @@ func (p *Pipeline) addStream(e *layers.Entry, r io.Reader, read func(*cutter, *f
 	p.streaming.Lock()
 	defer p.streaming.Unlock()
 	f := newFile(e)
+	r, f.image = p.recognise(r, e.Size)
 	if err := read(p.stream, f, r); err != nil {
 		return p.fail(fmt.Errorf("read %q: %w", e.Path, err))
 	}

@@ -59,6 +59,15 @@ func nextData(r *os.File, off, size int64) (data, end int64, err error) {
 
 // zeros stores a stream and keeps its blocks of zeros as holes.
 func (c *cutter) zeros(f *file, r io.Reader) error {
+	if f.image {
+		return c.image(f, r)
+	}
+	return c.stretches(f, r, func(r io.Reader) error { return c.content(f, r) })
+}
+
+// stretches keeps blocks of zeros as holes and has what lies between two of
+// them stored.
+func (c *cutter) stretches(f *file, r io.Reader, store func(io.Reader) error) error {
 	s := &blocks{br: bufio.NewReaderSize(r, 16*HoleSize)}
 	for {
 		n, err := s.skipZeros()
@@ -69,7 +78,7 @@ func (c *cutter) zeros(f *file, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := c.content(f, s); err != nil {
+		if err := store(s); err != nil {
 			return err
 		}
 		if err := c.p.alive(); err != nil {

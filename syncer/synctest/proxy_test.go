@@ -2,6 +2,7 @@ package synctest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -74,13 +75,14 @@ func noise(n int) []byte {
 
 // roundTrip sends bytes and returns what comes back.
 func roundTrip(c *net.TCPConn, send []byte) ([]byte, error) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		c.Write(send)  //nolint:errcheck // what comes back tells
-		c.CloseWrite() //nolint:errcheck // as above
-	})
-	defer wg.Wait()
-	return io.ReadAll(c)
+	sent := make(chan error)
+	go func() {
+		_, err := c.Write(send)
+		sent <- errors.Join(err, c.CloseWrite())
+	}()
+	got, err := io.ReadAll(c)
+	// The kernel tells of a reset once, to whoever asks first.
+	return got, errors.Join(err, <-sent)
 }
 
 func TestForwards(t *testing.T) {

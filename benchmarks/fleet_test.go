@@ -29,6 +29,7 @@ import (
 	"satchel/syncer"
 	"satchel/syncer/client"
 	"satchel/syncer/device"
+	"satchel/syncer/exchange"
 	"satchel/syncer/identity"
 )
 
@@ -145,7 +146,9 @@ func (s *school) enrol(user, url string) *pupil {
 	st, err := disk.Open(filepath.Join(home, "store"))
 	s.must(err)
 	p := &pupil{store: st, repo: repo.New(st, user), workspaces: workspace.Open(home)}
-	p.device, err = device.Open(device.Options{Home: home, Store: st, Repo: p.repo, Workspaces: p.workspaces})
+	// Devices share the processors here, so each would take its line for a slow one,
+	// and all of them would apply deltas on two cores.
+	p.device, err = device.Open(device.Options{Home: home, Store: st, Repo: p.repo, Workspaces: p.workspaces, Deltas: exchange.Never})
 	s.must(err)
 	s.b.Cleanup(func() { p.device.Close(); st.Close() })
 	return p

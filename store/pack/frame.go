@@ -227,3 +227,26 @@ func ReadStored(r io.ReaderAt, off int64, n int, buf []byte) ([]byte, error) {
 	}
 	return buf, nil
 }
+
+// Head returns a frame of the chunks that lie whole in b, the first bytes of a
+// frame that was cut off, or nil if there are none.
+func Head(b []byte) []byte {
+	h, err := parseFrameHeader(b)
+	if err != nil {
+		return nil
+	}
+	payload := b[h.size():min(len(b), h.size()+h.stored)]
+	data := payload
+	if h.codec == codecZstd {
+		data, _ = newDecoder().DecodeAll(payload, make([]byte, 0, h.total)) // as far as it comes
+	}
+	n, end := 0, 0
+	for n < len(h.lens) && end+h.lens[n] <= len(data) {
+		end += h.lens[n]
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	return AppendFrame(nil, data[:end], h.lens[:n])
+}

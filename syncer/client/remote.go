@@ -129,6 +129,11 @@ func (c *Client) records(ctx context.Context, q request, want wire.Type, take fu
 			return nil
 		}
 		if err != nil {
+			if rest, ok := r.Rest(); ok && want == wire.Frame {
+				if err := take(rest); err != nil {
+					return err
+				}
+			}
 			return err
 		}
 		if rec.Type != want {

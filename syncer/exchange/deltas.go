@@ -38,9 +38,9 @@ func ParseDeltas(s string) (Deltas, error) {
 // first few whole, and goes on so if they come fast. To make and to apply deltas
 // costs more time than it spares on such a line.
 const (
-	tryLine  = 4 << 20  // bytes of plaintext
-	trial    = 1 << 20  // of those that are fetched whole
-	fastLine = 12 << 20 // bytes of plaintext a second
+	tryLine  = 4 << 20 // bytes of plaintext
+	trial    = 1 << 20 // of those that are fetched whole
+	fastLine = 4 << 20 // bytes of plaintext a second
 )
 
 // deltas fetches what it can of a version as deltas from another of the layer's,

@@ -80,6 +80,11 @@ func (u *uploading) receive(stream *wire.Reader) error {
 			return nil
 		}
 		if err != nil {
+			if rest, ok := stream.Rest(); ok {
+				if err := u.frame(rest.Frame()); err != nil {
+					return err
+				}
+			}
 			return streamError(err)
 		}
 		switch rec.Type {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"satchel/store/pack"
 	"satchel/syncer"
 )
 
@@ -20,6 +21,7 @@ type Reader struct {
 	begun bool
 	count uint32 // records so far
 	buf   []byte // the payload of the last record
+	cut   []byte // of buf: what has come of a frame that was cut off
 	err   error
 }
 
@@ -60,6 +62,9 @@ func (r *Reader) next() (Record, error) {
 		return Record{}, fmt.Errorf("read stream: %w", err)
 	}
 	if err := r.payload(int(n)); err != nil {
+		if t == Frame {
+			r.cut = r.buf
+		}
 		return Record{}, err
 	}
 	switch t {
@@ -95,11 +100,20 @@ func (r *Reader) payload(n int) error {
 	for have := 0; have < n; have = len(r.buf) {
 		step := min(n-have, max(have, bufferLen, cap(r.buf)-have))
 		r.buf = slices.Grow(r.buf, step)[:have+step]
-		if err := r.full(r.buf[have:]); err != nil {
-			return err
+		n, err := io.ReadFull(r.r, r.buf[have:])
+		if err != nil {
+			r.buf = r.buf[:have+n]
+			return readError(err)
 		}
 	}
 	return nil
+}
+
+// Rest returns a record with the chunks that came whole of the pack frame in the
+// middle of which the stream was cut off, if that is where it was.
+func (r *Reader) Rest() (rec Record, ok bool) {
+	head := pack.Head(r.cut)
+	return Record{Frame, head}, head != nil
 }
 
 // ended checks the end record, and that nothing follows it.
@@ -127,12 +141,15 @@ func (r *Reader) refusal() error {
 
 // full reads as many bytes as b has. Streams never end before their end record.
 func (r *Reader) full(b []byte) error {
-	_, err := io.ReadFull(r.r, b)
+	if _, err := io.ReadFull(r.r, b); err != nil {
+		return readError(err)
+	}
+	return nil
+}
+
+func readError(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	if err != nil {
-		return fmt.Errorf("read stream: %w", err)
-	}
-	return nil
+	return fmt.Errorf("read stream: %w", err)
 }

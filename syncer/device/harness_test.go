@@ -214,6 +214,7 @@ func (w *world) hook(before func(*http.Request) error) {
 func (w *world) restart(life time.Duration) {
 	w.t.Helper()
 	w.stop()
+	must(w.t, w.admin.Close()) // a POST on a connection that is gone is not sent again
 	w.life = life
 	w.start()
 }

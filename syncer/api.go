@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +69,21 @@ type State struct {
 	Publisher  bool        `json:"publisher,omitempty"` // the user may create os and group layers
 	Layers     []Layer     `json:"layers"`              // ordered by name
 	Workspaces []Workspace `json:"workspaces"`          // the user's, ordered by name
+	// Published is how many entries the log of publications has, and its last
+	// one's hash in hexadecimal digits; 0 and "": there is no log. See package
+	// publication.
+	Published     uint64    `json:"published,omitempty"`
+	PublishedHead string    `json:"published_head,omitempty"`
+	Rollouts      []Rollout `json:"rollouts,omitempty"`    // of what the device may read, ordered by number
+	Assignments   []string  `json:"assignments,omitempty"` // IDs of those that are for the device, newest first
+}
+
+// A Rollout tells how far a publication in waves has come.
+type Rollout struct {
+	Seq     uint64    `json:"seq"`               // of the entry that published the version
+	Open    int       `json:"open"`              // the share of devices that may have it, in percent
+	Opened  time.Time `json:"opened"`            // when that wave was opened
+	Stopped string    `json:"stopped,omitempty"` // why no further device gets it
 }
 
 // A Layer is a layer on the server, as a device sees it.
@@ -101,6 +118,15 @@ type Workspace struct {
 	System   store.LayerID     `json:"system"`
 	Data     store.LayerID     `json:"data"`
 	Options  workspace.Options `json:"options"`
+	// Assignment is the ID of the assignment that it is of; "": of none. Its
+	// layers and options are then what was assigned.
+	Assignment string `json:"assignment,omitempty"`
+}
+
+// Assigned reports whether two workspaces agree in all that an assignment says.
+func (w *Workspace) Assigned(o *Workspace) bool {
+	return w.Assignment == o.Assignment && w.Name == o.Name && w.OS == o.OS && slices.Equal(w.Groups, o.Groups) &&
+		reflect.DeepEqual(w.Options, o.Options)
 }
 
 // A HistoryRequest is the body of a request for [Remote.History].

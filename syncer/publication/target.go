@@ -1,0 +1,103 @@
+package publication
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"satchel/store"
+	"satchel/syncer"
+)
+
+// shares is what the share of a device is counted in: hundredths of a percent.
+const shares = 10_000
+
+// Share is the place of a device among all devices for one entry, from 0 to
+// 9,999: even, and another for each entry, so that it is not always the same
+// devices that go first.
+func Share(entry Hash, device string) int {
+	sum := sha256.Sum256(append(entry[:], device...))
+	return int(binary.LittleEndian.Uint64(sum[:]) % shares)
+}
+
+// In reports whether a wave of so many percent takes a device in.
+func (p *Published) In(device string, percent int) bool {
+	return Share(p.Entry, device) < percent*shares/100
+}
+
+// A Reader is a device that a version is sought for.
+type Reader struct {
+	Device string
+	// Have is the version that the device uses now.
+	Have store.ID
+	// Rollouts tell how far publications in waves have come. The server says so;
+	// it can hold a version back, but not hand out one that was not published.
+	Rollouts []syncer.Rollout
+}
+
+// Target returns the publication that a device shall follow for a source. It
+// fails with [ErrWithdrawn] or [ErrUnpublished] when there is none.
+func (l *Log) Target(s Source, r Reader) (Published, error) {
+	if !s.Version.IsZero() {
+		return l.pinned(s)
+	}
+	var last error
+	for _, p := range slices.Backward(l.Published[s.Layer]) {
+		if p.Channel != s.Channel {
+			continue
+		}
+		if reason, gone := l.Withdrawn[s.Layer][p.Version]; gone {
+			last = withdrawn(p.Version, reason)
+			continue
+		}
+		if open(&p, r) {
+			return p, nil
+		}
+	}
+	if last != nil {
+		return Published{}, last
+	}
+	return Published{}, fmt.Errorf("layer %s on channel %s: %w", s.Layer, s.Channel, ErrUnpublished)
+}
+
+func (l *Log) pinned(s Source) (Published, error) {
+	if reason, gone := l.Withdrawn[s.Layer][s.Version]; gone {
+		return Published{}, withdrawn(s.Version, reason)
+	}
+	for _, p := range slices.Backward(l.Published[s.Layer]) {
+		if p.Version == s.Version {
+			return p, nil
+		}
+	}
+	return Published{}, fmt.Errorf("version %s of layer %s: %w", s.Version.Short(), s.Layer, ErrUnpublished)
+}
+
+// open reports whether a publication has come to a device. Who has the version
+// keeps it when its waves are stopped.
+func open(p *Published, r Reader) bool {
+	if len(p.Waves) == 0 || p.Version == r.Have {
+		return true
+	}
+	i := slices.IndexFunc(r.Rollouts, func(o syncer.Rollout) bool { return o.Seq == p.Seq })
+	return i >= 0 && r.Rollouts[i].Stopped == "" && p.In(r.Device, r.Rollouts[i].Open)
+}
+
+// Allowed fails unless the version of a layer was published and not withdrawn.
+func (l *Log) Allowed(layer store.LayerID, version store.ID) error {
+	_, err := l.pinned(Source{Layer: layer, Version: version})
+	return err
+}
+
+// Start is when a device begins to fetch what was said at a time, so that not
+// all begin at once: within the first half of what is left until it has to be
+// there.
+func (a *Assigned) Start(said time.Time, device string) time.Time {
+	half := a.LandBy.Sub(said) / 2
+	if half <= 0 {
+		return said
+	}
+	entry := hashOf([]byte(a.ID))
+	return said.Add(half / shares * time.Duration(Share(entry, device)))
+}

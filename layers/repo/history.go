@@ -139,6 +139,18 @@ func (r *Repo) log(ctx context.Context, head store.Head, partial map[store.ID]st
 	}
 }
 
+// Number returns how many versions there are in the history of a version, itself
+// included: a layer's later versions have larger numbers.
+func (r *Repo) Number(ctx context.Context, version store.ID) (number uint64, err error) {
+	for _, err := range r.Log(ctx, store.Head{Version: version}) {
+		if err != nil {
+			return 0, err
+		}
+		number++
+	}
+	return number, nil
+}
+
 // Info describes a layer.
 type Info struct {
 	Name     string        `json:"name"`

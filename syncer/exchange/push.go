@@ -92,6 +92,28 @@ func unsent(ctx context.Context, st *disk.Store, from, to store.ID) ([]store.ID,
 	return versions, nil
 }
 
+// Between tells what who has version from needs to get to version to, at most,
+// without what lies between them. The zero version is none.
+func Between(ctx context.Context, g store.Getter, from, to store.ID) (Size, error) {
+	var size Size
+	n := newNeeds(g)
+	var olds []store.ID
+	if !from.IsZero() {
+		olds = []store.ID{from}
+		if err := n.skip(ctx, from); err != nil {
+			return Size{}, fmt.Errorf("measure version %s: %w", to.Short(), err)
+		}
+	}
+	err := n.version(ctx, to, olds, func(_ context.Context, ps []piece) error {
+		size.add(ps)
+		return nil
+	})
+	if err != nil {
+		return Size{}, fmt.Errorf("measure version %s: %w", to.Short(), err)
+	}
+	return size, nil
+}
+
 // eachNeed calls emit with what versions need beyond from.
 func eachNeed(ctx context.Context, g store.Getter, from store.ID, versions []store.ID, emit func(context.Context, []piece) error) error {
 	return newNeeds(g).each(ctx, from, versions, emit)

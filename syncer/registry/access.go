@@ -104,7 +104,13 @@ func (r *Registry) view(h holder) syncer.State {
 	s := syncer.State{
 		Server: r.meta.Server, Device: h.device, User: h.user,
 		Publisher: r.users.rows[h.user].Publisher,
+		Published: r.log.Seq,
 	}
+	if r.log.Seq > 0 {
+		s.PublishedHead = r.log.Head.String()
+	}
+	mine := r.assigned(h)
+	s.Assignments, s.Rollouts = assignmentIDs(mine), r.rolledOut(h)
 	for _, l := range r.layers.rows {
 		if access := r.access(h, &l); access != "" {
 			s.Layers = append(s.Layers, syncer.Layer{ID: l.ID, Name: l.Name, Kind: l.Kind, Owner: l.Owner, Access: access})
@@ -112,7 +118,7 @@ func (r *Registry) view(h holder) syncer.State {
 	}
 	slices.SortFunc(s.Layers, func(a, b syncer.Layer) int { return strings.Compare(a.Name, b.Name) })
 	for _, w := range r.works.rows {
-		if w.Owner == h.user {
+		if w.Owner == h.user && r.visible(&w, mine) {
 			s.Workspaces = append(s.Workspaces, w)
 		}
 	}

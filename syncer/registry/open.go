@@ -169,5 +169,6 @@ func (r *Registry) load(tx *bbolt.Tx) error {
 		return err
 	}
 	return errors.Join(r.users.load(tx), r.groups.load(tx), r.devices.load(tx),
-		r.tokens.load(tx), r.layers.load(tx), r.works.load(tx))
+		r.tokens.load(tx), r.layers.load(tx), r.works.load(tx),
+		r.published.load(tx), r.rollouts.load(tx), r.reports.load(tx))
 }

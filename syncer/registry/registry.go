@@ -1,5 +1,6 @@
 // Package registry keeps what a server knows of users, groups, devices, tokens,
-// layers, rights and workspaces.
+// layers, rights, workspaces, publications and
+// how far those have come.
 //
 // # Vocabulary
 //
@@ -38,6 +39,7 @@ import (
 
 	"satchel/store"
 	"satchel/syncer"
+	"satchel/syncer/publication"
 )
 
 // What a user may have. All of it is in the server's memory, and together in
@@ -55,16 +57,20 @@ type Registry struct {
 	uploads *uploads
 	now     func() time.Time
 
-	changing sync.Mutex   // held by the one change that is being made
-	mu       sync.RWMutex // held while a change is made visible; guards what follows
-	meta     meta
-	users    table[userRow]
-	groups   table[syncer.Group]
-	devices  table[deviceRow]
-	tokens   table[tokenRow]
-	layers   table[syncer.LayerInfo]
-	works    table[syncer.Workspace]
-	named    map[string]store.LayerID // layers by name
+	changing  sync.Mutex   // held by the one change that is being made
+	mu        sync.RWMutex // held while a change is made visible; guards what follows
+	meta      meta
+	users     table[userRow]
+	groups    table[syncer.Group]
+	devices   table[deviceRow]
+	tokens    table[tokenRow]
+	layers    table[syncer.LayerInfo]
+	works     table[syncer.Workspace]
+	named     map[string]store.LayerID // layers by name
+	published table[publication.Statement]
+	log       publication.Log // what those say
+	rollouts  table[syncer.Rollout]
+	reports   table[syncer.Report]
 
 	views  sync.Map // by device name: syncer.State, until the next change
 	seen   sync.Map // by device name: time.Time of its newest request
@@ -90,21 +96,27 @@ func Create(path, server string, adminToken [32]byte) (*Registry, error) {
 // [store.ErrNewer] or [store.ErrCorrupt].
 func Open(path string) (*Registry, error) {
 	r := &Registry{
-		now:     time.Now,
-		users:   newTable[userRow]("users"),
-		groups:  newTable[syncer.Group]("groups"),
-		devices: newTable[deviceRow]("devices"),
-		tokens:  newTable[tokenRow]("tokens"),
-		layers:  newTable[syncer.LayerInfo]("layers"),
-		works:   newTable[syncer.Workspace]("workspaces"),
-		named:   make(map[string]store.LayerID),
-		wake:    make(chan struct{}),
+		now:       time.Now,
+		users:     newTable[userRow]("users"),
+		groups:    newTable[syncer.Group]("groups"),
+		devices:   newTable[deviceRow]("devices"),
+		tokens:    newTable[tokenRow]("tokens"),
+		layers:    newTable[syncer.LayerInfo]("layers"),
+		works:     newTable[syncer.Workspace]("workspaces"),
+		named:     make(map[string]store.LayerID),
+		published: newTable[publication.Statement]("publications"),
+		rollouts:  newTable[syncer.Rollout]("rollouts"),
+		reports:   newTable[syncer.Report]("reports"),
+		wake:      make(chan struct{}),
 	}
 	if err := r.open(path); err != nil {
 		return nil, err
 	}
 	for _, l := range r.layers.rows {
 		r.named[l.Name] = l.ID
+	}
+	if err := r.readLog(); err != nil {
+		return nil, errors.Join(err, r.db.Close())
 	}
 	var err error
 	if r.uploads, err = openUploads(filepath.Join(filepath.Dir(path), "uploads.db")); err != nil {

@@ -15,6 +15,7 @@ func (s *Server) admin() http.Handler {
 	mux := http.NewServeMux()
 	s.adminPeople(mux)
 	s.adminThings(mux)
+	s.adminDelivery(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {

@@ -138,6 +138,9 @@ func (s *Server) putWorkspace(w http.ResponseWriter, r *http.Request, d caller) 
 	if req.Owner != d.User || err == nil && have.Owner != d.User {
 		return fmt.Errorf("workspace %.40q: %w", req.ID, syncer.ErrForbidden)
 	}
+	if req.Assignment = have.Assignment; have.Assignment != "" && !have.Assigned(&req) {
+		return fmt.Errorf("workspace %s is assigned, and changes only with its assignment: %w", have.Name, syncer.ErrForbidden)
+	}
 	put, err := s.registry.PutWorkspace(req)
 	if errors.Is(err, store.ErrNotExist) {
 		// It names a layer, or changes a workspace, that is not there: it is

@@ -27,6 +27,9 @@ func (s *Server) getState(w http.ResponseWriter, r *http.Request, d caller) erro
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	for {
+		if err := s.deliver(r.Context(), d.Device); err != nil {
+			return err
+		}
 		changed := s.registry.Changed()
 		if d, err = s.seen(d.peer); err != nil {
 			return err

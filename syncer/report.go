@@ -1,0 +1,85 @@
+package syncer
+
+import (
+	"fmt"
+	"time"
+
+	"satchel/layers/workspace"
+	"satchel/store"
+)
+
+// Limits of a [Report].
+const (
+	maxReported = 256  // workspaces, and failures
+	maxReason   = 4096 // bytes
+)
+
+// A Report is what a device says of the workspaces on it.
+type Report struct {
+	Device     string            `json:"device"` // the server fills it in, and the next two
+	User       string            `json:"user"`
+	Time       time.Time         `json:"time"`
+	Workspaces []WorkspaceReport `json:"workspaces"`
+	Failed     []Failure         `json:"failed,omitempty"`
+}
+
+// A WorkspaceReport says what the next session of a workspace starts from.
+type WorkspaceReport struct {
+	ID     string     `json:"id"`
+	Name   string     `json:"name"`
+	Ready  bool       `json:"offline_ready"`
+	Layers []LayerUse `json:"layers"` // os and group, lowest first
+}
+
+// A LayerUse is a version of an os or group layer on a device.
+type LayerUse struct {
+	Layer   store.LayerID `json:"layer"`
+	Version store.ID      `json:"version"`
+	Healthy bool          `json:"healthy,omitempty"` // a guest came up with it
+}
+
+// A Failure is a version with which a guest did not come up, so that the device
+// went back to the one before.
+type Failure struct {
+	Layer   store.LayerID `json:"layer"`
+	Version store.ID      `json:"version"`
+	Reason  string        `json:"reason"`
+	Time    time.Time     `json:"time"`
+}
+
+// Check reports one that is too large.
+func (r *Report) Check() error {
+	if len(r.Workspaces) > maxReported || len(r.Failed) > maxReported {
+		return fmt.Errorf("a report of %d workspaces and %d failures, want at most %d: %w", len(r.Workspaces), len(r.Failed), maxReported, ErrTooLarge)
+	}
+	for _, w := range r.Workspaces {
+		if len(w.Layers) > 1+workspace.MaxGroups || len(w.Name) > workspace.MaxName || len(w.ID) > workspace.MaxName {
+			return fmt.Errorf("a report of workspace %.80q with %d layers: %w", w.Name, len(w.Layers), ErrTooLarge)
+		}
+	}
+	for _, f := range r.Failed {
+		if len(f.Reason) > maxReason {
+			return fmt.Errorf("a reason of %d bytes, want at most %d: %w", len(f.Reason), maxReason, ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// A RolloutInfo is a rollout as an administrator sees it.
+type RolloutInfo struct {
+	Rollout
+	Layer   string         `json:"layer"`
+	Channel string         `json:"channel"`
+	Version store.ID       `json:"version"`
+	Waves   []int          `json:"waves"`
+	Devices int            `json:"devices"` // that follow the channel
+	Healthy int            `json:"healthy"`
+	Failed  []FailedDevice `json:"failed,omitempty"`
+}
+
+// A FailedDevice says why a device went back.
+type FailedDevice struct {
+	Device string    `json:"device"`
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time"`
+}

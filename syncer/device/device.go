@@ -52,6 +52,8 @@ const (
 	keyFile     = "device.key"
 	memoFile    = "sync.json"
 	journalFile = "enrol.json" // only during an enrolment
+	logFile     = "publications.json"
+	signerFile  = "publisher.key" // of a publisher
 	storeDir    = "store"
 	newStoreDir = "store.new" // only during an enrolment
 	syncLock    = "sync.lock"

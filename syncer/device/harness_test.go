@@ -73,6 +73,8 @@ type world struct {
 	// before, when not nil, is called before each request is served. An error is
 	// the answer.
 	before func(*http.Request) error
+	// alter, when not nil, changes answers.
+	alter func(r *http.Request, body []byte) []byte
 	// life of certificates; 0: as servers have it.
 	life time.Duration
 }
@@ -130,7 +132,7 @@ func (w *world) stop() {
 func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.requests = append(w.requests, r.Method+" "+r.URL.Path)
-	cut, before := w.cut, w.before
+	cut, before, alter := w.cut, w.before, w.alter
 	w.mu.Unlock()
 	if before != nil {
 		if err := before(r); err != nil {
@@ -141,14 +143,19 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if cut == nil {
+	if cut == nil && alter == nil {
 		w.srv.Handler().ServeHTTP(rw, r)
 		return
 	}
 	held := &answer{header: http.Header{}}
 	w.srv.Handler().ServeHTTP(held, r)
-	if cut(r) {
+	if cut != nil && cut(r) {
 		panic(http.ErrAbortHandler)
+	}
+	if alter != nil {
+		body := alter(r, held.body.Bytes())
+		held.body.Reset()
+		held.body.Write(body)
 	}
 	maps.Copy(rw.Header(), held.header)
 	rw.WriteHeader(held.code())
@@ -208,6 +215,13 @@ func (w *world) hook(before func(*http.Request) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.before = before
+}
+
+// lie sets what changes answers; nil: nothing.
+func (w *world) lie(alter func(r *http.Request, body []byte) []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alter = alter
 }
 
 // restart stops the server and starts it with certificates of that life.

@@ -20,6 +20,8 @@ type memo struct {
 	Bases map[store.LayerID]store.ID `json:"bases"`
 	// Workspaces are the workspaces as both sides had them, by ID.
 	Workspaces map[string]syncer.Workspace `json:"workspaces"`
+	// Told is what the server was told last.
+	Told *syncer.Report `json:"told,omitempty"`
 }
 
 const memoFormat = "satchel sync"

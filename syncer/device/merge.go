@@ -105,6 +105,9 @@ func (m *meeting) yield(ctx context.Context) error {
 		m.report.Note = fmt.Sprintf("the server has no version of %s yet, and this device may not send one", m.head.Name)
 		return nil
 	}
+	if m.published() {
+		return m.goBack(ctx)
+	}
 	if m.relation == syncer.Ahead && m.local == m.agreed() {
 		m.report.Note = fmt.Sprintf("the server went back to an older version of %s; the newer one stays here", m.head.Name)
 		return nil

@@ -109,8 +109,10 @@ func (p *pass) reconcile(ctx context.Context, def workspace.Definition, r, base 
 	case same(&l, &r):
 		p.memo.Workspaces[r.ID] = r
 		return nil
-	case before && same(&base, &r):
+	case before && same(&base, &r) && r.Assignment == "":
 		return p.put(ctx, def, r.Revision)
+	case r.Assignment != "":
+		p.note("workspace %s is as it was assigned", def.Name)
 	case !before || !same(&base, &l):
 		p.note("workspace %s was changed here and on the server; the server's choice of layers and options was taken", def.Name)
 	}
@@ -141,6 +143,9 @@ func (p *pass) create(ctx context.Context, r syncer.Workspace) error {
 		p.note("the server has another workspace called %s; it comes here once this one is renamed: satchel workspace rename %s NEW", r.Name, r.Name)
 		return nil
 	}
+	if err := p.assigned(&r); err != nil {
+		return err
+	}
 	def := workspace.Definition{ID: r.ID, Name: r.Name}
 	err := p.fill(ctx, &def, r)
 	if err == nil {
@@ -159,6 +164,9 @@ func (p *pass) create(ctx context.Context, r syncer.Workspace) error {
 
 // take gives a workspace that is here the server's layers, options and name.
 func (p *pass) take(ctx context.Context, def workspace.Definition, r syncer.Workspace) error {
+	if err := p.assigned(&r); err != nil {
+		return err
+	}
 	next := def
 	if err := p.fill(ctx, &next, r); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"satchel/store"
 	"satchel/syncer"
+	"satchel/syncer/publication"
 )
 
 // layersAtOnce is how many layers are synced at the same time.
@@ -27,6 +28,10 @@ type pass struct {
 	state  syncer.State // guarded by mu while layers are synced
 	memo   *memo        // the same
 	report Report       // the same
+
+	log     *publication.Log // what publishers say; nil: nothing yet
+	unheard error            // why that is not what the server shows
+	keeps   bool             // it holds the lock, and so keeps what it learns
 }
 
 // Sync brings workspaces and their layers to the state of the server and the
@@ -49,19 +54,25 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	p := &pass{Device: d, memo: d.loadMemo()}
+	p := &pass{Device: d, memo: d.loadMemo(), keeps: true}
 	if err := d.renew(ctx); err != nil {
 		p.note("%v; it is tried again with the next sync", err) // the old one is still good, or the server will tell
 	}
 	if heard != nil {
-		p.state = *heard
-	} else if err := p.refresh(ctx); err != nil {
+		err = p.hear(ctx, *heard)
+	} else {
+		err = p.refresh(ctx)
+	}
+	if err != nil {
 		return Report{}, err
 	}
 	p.memo.Heard = time.Now().UTC()
 	err = do(ctx, p)
 	if err == nil && p.names == nil {
 		p.memo.Synced = time.Now().UTC()
+	}
+	if !fatal(err) {
+		err = errors.Join(err, p.tell(ctx), p.unheard)
 	}
 	err = errors.Join(err, p.saveMemo())
 	slices.SortFunc(p.report.Layers, func(a, b LayerReport) int { return cmp.Compare(a.Name, b.Name) })
@@ -80,10 +91,7 @@ func (p *pass) refresh(ctx context.Context) error {
 	if want := p.membership().Server; state.Server != want {
 		return fmt.Errorf("the server says that it is %.80q, not %s: %w", state.Server, want, syncer.ErrMalformed)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state = state
-	return nil
+	return p.hear(ctx, state)
 }
 
 // all syncs the workspaces, and then the layers.
@@ -189,7 +197,14 @@ func (p *pass) find(id store.LayerID) (syncer.Layer, bool) {
 func (p *pass) note(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.report.Notes = append(p.report.Notes, fmt.Sprintf(format, args...))
+	p.add(fmt.Sprintf(format, args...))
+}
+
+// add is note for who holds mu. A state that is heard again says the same again.
+func (p *pass) add(note string) {
+	if !slices.Contains(p.report.Notes, note) {
+		p.report.Notes = append(p.report.Notes, note)
+	}
 }
 
 // changed notes a workspace that was brought up to date, here or there.

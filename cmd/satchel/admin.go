@@ -29,7 +29,8 @@ type adminLogin struct {
 func newAdmin(a *app) *cobra.Command {
 	c := group("admin", "Administer a server",
 		newAdminLogin(a), newAdminUser(a), newAdminGroup(a), newAdminDevice(a), newAdminToken(a),
-		newAdminLayer(a), newAdminWorkspace(a), newAdminHandout(a))
+		newAdminLayer(a), newAdminWorkspace(a), newAdminHandout(a),
+		newAdminAssign(a), newAdminUnassign(a), newAdminAssignments(a), newAdminPlan(a), newAdminRollouts(a), newAdminReports(a))
 	c.PersistentFlags().StringVar(&a.login.Server, "server", "", "the server, https://HOST:PORT (default: as satchel admin login noted)")
 	c.PersistentFlags().StringVar(&a.login.Token, "token", "", "the administrator's token (default $SATCHEL_ADMIN_TOKEN)")
 	c.PersistentFlags().StringVar(&a.login.Fingerprint, "ca-fingerprint", "", "fingerprint of the server's certificate authority")

@@ -12,6 +12,7 @@ import (
 
 func newEnrol(a *app) *cobra.Command {
 	var opt device.EnrolOptions
+	var publisher string
 	c := &cobra.Command{
 		Use:   "enrol URL --token TOKEN --ca-fingerprint FINGERPRINT",
 		Short: "Join this home to a server",
@@ -30,6 +31,11 @@ that was enrolled before gets a new certificate, if it is with the same server.`
 			if err != nil {
 				return err
 			}
+			if publisher != "" {
+				if err := opt.Publications.UnmarshalText([]byte(publisher)); err != nil {
+					return usageError{fmt.Errorf("--publisher: %w", err)}
+				}
+			}
 			opt.URL, opt.Note = argv[0], a.note
 			bar := a.progress("carrying layers over")
 			opt.Progress = bar.set
@@ -46,6 +52,7 @@ that was enrolled before gets a new certificate, if it is with the same server.`
 	c.Flags().StringVar(&opt.Token, "token", "", "the token that an administrator made (required)")
 	c.Flags().StringVar(&opt.Fingerprint, "ca-fingerprint", "", "fingerprint of the server's certificate authority (required)")
 	c.Flags().StringVar(&opt.Name, "name", hostName(), "what to call this device")
+	c.Flags().StringVar(&publisher, "publisher", "", "fingerprint of the domain's publications, from satchel publisher init (default the first that the server shows)")
 	err := errors.Join(c.MarkFlagRequired("token"), c.MarkFlagRequired("ca-fingerprint"))
 	_ = err // the flags are defined above
 	return c

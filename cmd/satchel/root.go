@@ -57,7 +57,7 @@ layer that owns it.`,
 		newStore(a), newLayer(a), newWorkspace(a), newCompose(a),
 		newRun(a), newExec(a), newConsole(a), newScreenshot(a),
 		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a),
-		newEnrol(a), newSync(a), newStatus(a), newAgent(a), newFetch(a), newPublish(a),
+		newEnrol(a), newSync(a), newStatus(a), newAgent(a), newFetch(a), newPublish(a), newPublisher(a), newWithdraw(a),
 		newServer(a), newAdmin(a), newMan(a), newVersion(a),
 	)
 	root.SuggestionsMinimumDistance = 2 // what SuggestionsFor counts as near

@@ -44,6 +44,9 @@ else both stay, the other one as "NAME (from DEVICE, DATE).EXT".`,
 // transfer is how a user wants data to go over the line, as typed.
 type transfer struct{ up, down, deltas string }
 
+// plainLine is how verbs that move next to nothing use the line.
+func plainLine() *transfer { return &transfer{deltas: string(exchange.Auto)} }
+
 func (t *transfer) flags(c *cobra.Command) {
 	c.Flags().StringVar(&t.up, "limit-up", "", "most bytes a second to send, as 500K or 2M (default no limit)")
 	c.Flags().StringVar(&t.down, "limit-down", "", "most bytes a second to receive (default no limit)")

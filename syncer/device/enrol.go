@@ -14,6 +14,7 @@ import (
 	"satchel/syncer"
 	"satchel/syncer/client"
 	"satchel/syncer/identity"
+	"satchel/syncer/publication"
 )
 
 // ErrEnrolled reports a home that belongs to another server.
@@ -25,6 +26,9 @@ type EnrolOptions struct {
 	Token       string
 	Fingerprint string // of the server's certificate authority
 	Name        string // wanted for the device
+	// Publications is the hash of the first entry of the domain's log, if it is
+	// known beforehand. Zero: the first log that the server shows is believed.
+	Publications publication.Hash
 	Note        func(format string, args ...any)
 	Progress    func(done, total int64) // bytes carried over into the server's domain
 
@@ -236,6 +240,9 @@ func (e *enrolment) settle() (Config, error) {
 			return Config{}, err
 		}
 	}
+	if err := e.pin(); err != nil {
+		return Config{}, err
+	}
 	if err := e.write("membership", configFile, m); err != nil {
 		return Config{}, err
 	}
@@ -249,6 +256,33 @@ func (e *enrolment) settle() (Config, error) {
 		return Config{}, err
 	}
 	return m.Config, os.RemoveAll(filepath.Join(e.dir, newStoreDir))
+}
+
+// pin notes which log of publications the home shall believe, before it is a
+// device that might believe another.
+func (e *enrolment) pin() error {
+	if e.was == nil {
+		if err := e.step("remove publications"); err != nil {
+			return err
+		}
+		if err := remove(e.dir, logFile); err != nil { // of another time
+			return err
+		}
+	}
+	if e.opt.Publications == (publication.Hash{}) {
+		return nil
+	}
+	kept, err := (&Device{opt: Options{Home: e.dir}}).loadLog()
+	if err != nil {
+		return err
+	}
+	if kept != nil && kept.Genesis != e.opt.Publications {
+		return fmt.Errorf("this home believes the publications that begin with %s: %w", kept.Genesis, ErrEnrolled)
+	}
+	if kept != nil {
+		return nil
+	}
+	return e.write("publications", logFile, pinnedLog{logHeader, publication.Log{Genesis: e.opt.Publications}})
 }
 
 // remove removes a file of a home, durably. That there is none is no error.

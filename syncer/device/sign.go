@@ -12,12 +12,14 @@ import (
 	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/durable"
-	"satchel/syncer"
 	"satchel/syncer/publication"
 )
 
 // ErrNoSigner reports a home without a publisher's key.
 var ErrNoSigner = errors.New("this home has no publisher's key: satchel publisher init makes one")
+
+// ErrNoChannel reports a layer that publishers do not publish.
+var ErrNoChannel = errors.New("only os and group layers have channels")
 
 // signer reads the publisher's key of the home, or fails with [ErrNoSigner].
 func (d *Device) signer() (*publication.PrivateKey, error) {
@@ -119,7 +121,9 @@ type Release struct {
 	WaveWait time.Duration
 }
 
-// Release moves a channel to a version that the server has.
+// Release moves a channel to a version that the server has. It fails with
+// [ErrNoChannel], [ErrNoSigner], [publication.ErrDowngrade] or
+// [publication.ErrWithdrawn].
 func (d *Device) Release(ctx context.Context, r Release) (publication.Publish, error) {
 	ref := r.Layer
 	if r.Version != "" {
@@ -130,7 +134,7 @@ func (d *Device) Release(ctx context.Context, r Release) (publication.Publish, e
 		return publication.Publish{}, err
 	}
 	if at.Version.Kind != layers.OS && at.Version.Kind != layers.Group {
-		return publication.Publish{}, fmt.Errorf("layer %s is of kind %s: only os and group layers have channels: %w", r.Layer, at.Version.Kind, syncer.ErrForbidden)
+		return publication.Publish{}, fmt.Errorf("layer %s is of kind %s: %w", r.Layer, at.Version.Kind, ErrNoChannel)
 	}
 	number, err := d.opt.Repo.Number(ctx, at.ID)
 	if err != nil {

@@ -3,6 +3,7 @@ package publication
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,29 +38,42 @@ type Reader struct {
 	Rollouts []syncer.Rollout
 }
 
-// Target returns the publication that a device shall follow for a source. It
-// fails with [ErrWithdrawn] or [ErrUnpublished] when there is none.
+// Target returns the publication that a device shall follow for a source. When
+// all of a channel were withdrawn it is the newest of any channel that was not.
+// It fails with [ErrWithdrawn] or [ErrUnpublished] when there is none.
 func (l *Log) Target(s Source, r Reader) (Published, error) {
 	if !s.Version.IsZero() {
 		return l.pinned(s)
 	}
-	var last error
-	for _, p := range slices.Backward(l.Published[s.Layer]) {
-		if p.Channel != s.Channel {
+	p, err := l.newest(s.Layer, r, func(p *Published) bool { return p.Channel == s.Channel })
+	if errors.Is(err, ErrWithdrawn) {
+		if other, failed := l.newest(s.Layer, r, func(*Published) bool { return true }); failed == nil {
+			return other, nil
+		}
+	}
+	if err != nil {
+		return p, fmt.Errorf("layer %s on channel %s: %w", s.Layer, s.Channel, err)
+	}
+	return p, nil
+}
+
+// newest returns the newest publication of a layer that was not withdrawn, has
+// come to the device, and is one of those.
+func (l *Log) newest(layer store.LayerID, r Reader, of func(*Published) bool) (Published, error) {
+	err := ErrUnpublished
+	for _, p := range slices.Backward(l.Published[layer]) {
+		if !of(&p) {
 			continue
 		}
-		if reason, gone := l.Withdrawn[s.Layer][p.Version]; gone {
-			last = withdrawn(p.Version, reason)
+		if reason, gone := l.Withdrawn[layer][p.Version]; gone {
+			err = withdrawn(p.Version, reason)
 			continue
 		}
 		if open(&p, r) {
 			return p, nil
 		}
 	}
-	if last != nil {
-		return Published{}, last
-	}
-	return Published{}, fmt.Errorf("layer %s on channel %s: %w", s.Layer, s.Channel, ErrUnpublished)
+	return Published{}, err
 }
 
 func (l *Log) pinned(s Source) (Published, error) {

@@ -185,7 +185,7 @@ half of the time. See what it would mean first: satchel admin plan.`,
 				if err != nil {
 					return adviseSigner(err)
 				}
-				facts := publication.Assigned{Seq: e.Seq, Assignment: t.Assignment}
+				facts := publication.Assigned{Seq: e.Seq, Time: time.Now().UTC().Truncate(time.Second), Assignment: t.Assignment}
 				return a.print(facts, func(w io.Writer) { fmt.Fprintf(w, "assignment %s\n", t.ID) })
 			})
 		},

@@ -29,8 +29,8 @@ type EnrolOptions struct {
 	// Publications is the hash of the first entry of the domain's log, if it is
 	// known beforehand. Zero: the first log that the server shows is believed.
 	Publications publication.Hash
-	Note        func(format string, args ...any)
-	Progress    func(done, total int64) // bytes carried over into the server's domain
+	Note         func(format string, args ...any)
+	Progress     func(done, total int64) // bytes carried over into the server's domain
 
 	fault func(step string) error // for tests: a crash before the step
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"satchel/layers"
 	"satchel/store"
@@ -86,10 +87,12 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 	if p.unheard != nil {
 		return nil
 	}
-	target, err := p.log.Target(p.log.Follows(l.ID, p.state.Assignments), publication.Reader{
+	source, by := p.log.For(l.ID, p.state.Assignments)
+	target, err := p.log.Target(source, publication.Reader{
 		Device: p.state.Device, Have: have.Version, Rollouts: p.state.Rollouts,
 	})
 	switch {
+	case err == nil && target.Version != have.Version && p.wait(by.Start(&target, p.state.Device)):
 	case err == nil:
 		l.Version = target.Version
 	case errors.Is(err, publication.ErrUnpublished) && have.Version.IsZero(): // it is not for this device yet
@@ -97,6 +100,18 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 		p.add(fmt.Sprintf("layer %s stays at %s: %v", l.Name, have.Version.Short(), err))
 	}
 	return nil
+}
+
+// wait reports whether what may begin then has to wait. Who syncs by hand does
+// not want to.
+func (p *pass) wait(begin time.Time) bool {
+	if !p.patient || !time.Now().Before(begin) {
+		return false
+	}
+	if p.due.IsZero() || begin.Before(p.due) {
+		p.due = begin
+	}
+	return true
 }
 
 // follow brings the log up to the server's, and keeps it.

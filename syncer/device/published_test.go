@@ -450,3 +450,23 @@ func TestUnfollowed(t *testing.T) {
 		wantOS(t, ana, "two")
 	}
 }
+
+// TestLandBy has the agent wait with what need not be there for hours, and a
+// sync by hand not.
+func TestLandBy(t *testing.T) {
+	p := newPress(t)
+	ana := p.pupil("ana", "laptop")
+	p.version("two")
+	p.release(Release{})
+	p.assign("user:ana", func(a *publication.Assignment) {
+		a.Workspace, a.LandBy = "desk", time.Now().Add(1000*time.Hour)
+	})
+	did, err := ana.dev.syncAll(t.Context(), nil)
+	must(t, err)
+	wantOS(t, ana, "one")
+	if until := time.Until(did.due); until < 0 || until > 500*time.Hour {
+		t.Errorf("it begins in %v", until)
+	}
+	ana.sync()
+	wantOS(t, ana, "two")
+}

@@ -43,11 +43,11 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 		if err := w.look(ctx); err != nil { // before the sync, so that what comes after is noticed
 			return ended(ctx, err)
 		}
-		rep, seen, err := d.syncAll(ctx, heard)
+		p, err := d.syncAll(ctx, heard)
 		if ctx.Err() != nil {
 			return ended(ctx, err)
 		}
-		report(rep, err)
+		report(p.report, err)
 		if lasting(err) {
 			return d.advise(err)
 		}
@@ -57,7 +57,10 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 		} else {
 			again = retry.NextBackOff()
 		}
-		if heard, err = d.waitForWork(ctx, w, seen, again); err != nil {
+		if until := time.Until(p.due); !p.due.IsZero() && (again == 0 || until < again) {
+			again = max(until, time.Millisecond)
+		}
+		if heard, err = d.waitForWork(ctx, w, p.state.Revision, again, err != nil); err != nil {
 			return ended(ctx, err)
 		}
 	}
@@ -71,19 +74,15 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// syncAll syncs everything. It returns the revision of the state that it went
-// by: "" when it heard none.
-func (d *Device) syncAll(ctx context.Context, heard *syncer.State) (rep Report, seen string, err error) {
-	rep, err = d.sync(ctx, heard, func(ctx context.Context, p *pass) error {
-		defer func() { seen = p.state.Revision }()
-		return p.all(ctx)
-	})
-	return rep, seen, err
+// syncAll syncs everything but what need not be there yet.
+func (d *Device) syncAll(ctx context.Context, heard *syncer.State) (*pass, error) {
+	p := &pass{Device: d, patient: true}
+	return p, d.syncBy(ctx, heard, p, func(ctx context.Context, p *pass) error { return p.all(ctx) })
 }
 
 // waitForWork returns when there is something to sync: news of the server, which
 // it returns, a change here, or the end of the time after which to try again.
-func (d *Device) waitForWork(ctx context.Context, w *watch, seen string, again time.Duration) (news *syncer.State, err error) {
+func (d *Device) waitForWork(ctx context.Context, w *watch, seen string, again time.Duration, failed bool) (news *syncer.State, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g errgroup.Group
@@ -100,7 +99,7 @@ func (d *Device) waitForWork(ctx context.Context, w *watch, seen string, again t
 		work(func(ctx context.Context) error { return sleep(ctx, again) })
 	}
 	if seen != "" {
-		work(func(ctx context.Context) error { news = d.news(ctx, seen, again > 0); return nil })
+		work(func(ctx context.Context) error { news = d.news(ctx, seen, failed); return nil })
 		work(w.wait)
 	}
 	return news, g.Wait()

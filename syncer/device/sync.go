@@ -32,6 +32,8 @@ type pass struct {
 	log     *publication.Log // what publishers say; nil: nothing yet
 	unheard error            // why that is not what the server shows
 	keeps   bool             // it holds the lock, and so keeps what it learns
+	patient bool             // it waits with what need not be there yet
+	due     time.Time        // when some of that begins; zero: nothing waits
 }
 
 // Sync brings workspaces and their layers to the state of the server and the
@@ -47,14 +49,21 @@ func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error)
 
 // sync makes a pass that does what do says, from the given state of the server,
 // or when that is nil from one that it asks for.
-func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.Context, *pass) error) (_ Report, err error) {
+func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.Context, *pass) error) (Report, error) {
+	p := &pass{Device: d}
+	err := d.syncBy(ctx, heard, p, do)
+	return p.report, err
+}
+
+// syncBy is sync for a pass that is there already.
+func (d *Device) syncBy(ctx context.Context, heard *syncer.State, p *pass, do func(context.Context, *pass) error) (err error) {
 	began, before := time.Now(), d.server().Traffic()
 	unlock, err := lock(ctx, d.path(syncLock))
 	if err != nil {
-		return Report{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	p := &pass{Device: d, memo: d.loadMemo(), keeps: true}
+	p.memo, p.keeps = d.loadMemo(), true
 	if err := d.renew(ctx); err != nil {
 		p.note("%v; it is tried again with the next sync", err) // the old one is still good, or the server will tell
 	}
@@ -64,7 +73,7 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 		err = p.refresh(ctx)
 	}
 	if err != nil {
-		return Report{}, err
+		return err
 	}
 	p.memo.Heard = time.Now().UTC()
 	err = do(ctx, p)
@@ -79,7 +88,7 @@ func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.
 	after := d.server().Traffic()
 	p.report.Traffic.Up, p.report.Traffic.Down = after.Up-before.Up, after.Down-before.Down
 	p.report.Seconds = time.Since(began).Seconds()
-	return p.report, err
+	return err
 }
 
 // refresh asks the server for its state.

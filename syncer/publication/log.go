@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"satchel/store"
 	"satchel/syncer"
@@ -16,8 +17,9 @@ const maxPublished = 32
 
 // A Published is a publication that counts.
 type Published struct {
-	Seq   uint64 `json:"seq"`
-	Entry Hash   `json:"entry"`
+	Seq   uint64    `json:"seq"`
+	Entry Hash      `json:"entry"`
+	Time  time.Time `json:"time"`
 	Publish
 }
 
@@ -48,7 +50,8 @@ type Point struct {
 
 // An Assigned is an assignment that holds.
 type Assigned struct {
-	Seq uint64 `json:"seq"`
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"`
 	Assignment
 }
 
@@ -215,14 +218,14 @@ func (l *Log) apply(e *Entry, hash Hash, c *Content) error {
 		}
 		delete(l.Keys, c.DropKey.Key)
 	case c.Publish != nil:
-		return l.publish(Published{e.Seq, hash, *c.Publish})
+		return l.publish(Published{e.Seq, hash, c.Time, *c.Publish})
 	case c.Withdraw != nil:
 		if l.Withdrawn[c.Withdraw.Layer] == nil {
 			put(&l.Withdrawn, c.Withdraw.Layer, map[store.ID]string{})
 		}
 		l.Withdrawn[c.Withdraw.Layer][c.Withdraw.Version] = c.Withdraw.Reason
 	case c.Assign != nil:
-		put(&l.Assignments, c.Assign.ID, Assigned{e.Seq, *c.Assign})
+		put(&l.Assignments, c.Assign.ID, Assigned{e.Seq, c.Time, *c.Assign})
 	case c.Unassign != nil:
 		delete(l.Assignments, c.Unassign.ID)
 	}

@@ -363,19 +363,26 @@ func TestShares(t *testing.T) {
 }
 
 func TestStart(t *testing.T) {
-	a := Assigned{Assignment: *assignment()}
-	if got := a.Start(day, "x"); got != day {
+	a, p := Assigned{Assignment: *assignment()}, Published{Entry: Hash{1}, Time: day}
+	if got := a.Start(&p, "x"); got != day {
 		t.Errorf("no time to land: %v", got)
 	}
 	a.LandBy = day.Add(4 * time.Hour)
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringN(1, 10, 10).Draw(t, "device")
-		if got := a.Start(day, name); got.Before(day) || got.After(day.Add(2*time.Hour)) {
+		if got := a.Start(&p, name); got.Before(day) || got.After(day.Add(2*time.Hour)) {
 			t.Fatalf("%v", got)
 		}
 	})
-	if a.Start(day, "x") == a.Start(day, "y") {
+	if a.Start(&p, "x") == a.Start(&p, "y") {
 		t.Error("all at once")
+	}
+	a.Time = day.Add(3 * time.Hour)
+	if got := a.Start(&p, "x"); got.Before(a.Time) || got.After(a.Time.Add(time.Hour/2)) {
+		t.Errorf("assigned after it was published: %v", got)
+	}
+	if p.Time = day.Add(5 * time.Hour); a.Start(&p, "x") != p.Time {
+		t.Error("published when it should have been there")
 	}
 }
 

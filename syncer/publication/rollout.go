@@ -74,18 +74,24 @@ func some(names []string) string {
 // Follows returns the source that a device follows for a layer: that of the
 // newest of the assignments that are for it, else the channel [Stable].
 func (l *Log) Follows(layer store.LayerID, mine []string) Source {
-	var newest uint64
+	s, _ := l.For(layer, mine)
+	return s
+}
+
+// For is Follows with the assignment, which is zero when there is none.
+func (l *Log) For(layer store.LayerID, mine []string) (Source, Assigned) {
+	var by Assigned
 	follows := Source{Layer: layer, Channel: Stable}
 	for _, id := range mine {
 		a, ok := l.Assignments[id]
-		if !ok || a.Seq < newest {
+		if !ok || a.Seq < by.Seq {
 			continue
 		}
 		for _, s := range a.Sources() {
 			if s.Layer == layer {
-				newest, follows = a.Seq, s
+				by, follows = a, s
 			}
 		}
 	}
-	return follows
+	return follows, by
 }

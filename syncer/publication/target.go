@@ -104,14 +104,17 @@ func (l *Log) Allowed(layer store.LayerID, version store.ID) error {
 	return err
 }
 
-// Start is when a device begins to fetch what was said at a time, so that not
-// all begin at once: within the first half of what is left until it has to be
-// there.
-func (a *Assigned) Start(said time.Time, device string) time.Time {
+// Start is when a device begins to fetch what was published for an assignment,
+// so that not all begin at once: within the first half of the time until it has
+// to be there.
+func (a *Assigned) Start(p *Published, device string) time.Time {
+	said := p.Time
+	if a.Time.After(said) {
+		said = a.Time
+	}
 	half := a.LandBy.Sub(said) / 2
 	if half <= 0 {
 		return said
 	}
-	entry := hashOf([]byte(a.ID))
-	return said.Add(half / shares * time.Duration(Share(entry, device)))
+	return said.Add(half / shares * time.Duration(Share(p.Entry, device)))
 }

@@ -412,4 +412,3 @@ func readiness(w *syncer.WorkspaceReport) string {
 	}
 	return "offline-ready"
 }
-

@@ -46,7 +46,7 @@ func (d *Device) Publish(ctx context.Context, layer string) (LayerReport, error)
 	case at.Version.Kind == layers.Local:
 		return LayerReport{}, fmt.Errorf("layer %s belongs to this device alone, being of kind local: %w", layer, syncer.ErrForbidden)
 	}
-	report, err := d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
+	report, err := d.sync(ctx, func(ctx context.Context, p *pass) error {
 		p.names = []string{} // of no workspace: this is no sync of all
 		if _, known := p.find(at.Head.Layer); !known {
 			if err := p.addLayer(ctx, at.Head, at.Version.Kind); err != nil {

@@ -80,7 +80,10 @@ func follower(l *syncer.Layer) bool {
 // aim sets a layer's version to the one that this device shall have.
 func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 	have, err := p.opt.Store.Heads().Head(ctx, l.ID)
-	if err != nil && !errors.Is(err, store.ErrNotExist) {
+	if errors.Is(err, store.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	l.Version = have.Version // until something better is found

@@ -65,7 +65,7 @@ func (d *Device) Say(ctx context.Context, what publication.Content) (entry publi
 	if err != nil {
 		return entry, err
 	}
-	_, err = d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
+	_, err = d.sync(ctx, func(ctx context.Context, p *pass) error {
 		p.names = []string{} // of no workspace
 		return p.retry(ctx, func() error {
 			entry, err = p.say(ctx, key, what)
@@ -100,7 +100,7 @@ func (p *pass) say(ctx context.Context, key *publication.PrivateKey, what public
 
 // Log returns what publishers have said, as far as this device was shown.
 func (d *Device) Log(ctx context.Context) (log *publication.Log, err error) {
-	_, err = d.sync(ctx, nil, func(_ context.Context, p *pass) error {
+	_, err = d.sync(ctx, func(_ context.Context, p *pass) error {
 		p.names = []string{}
 		if log = p.log; log == nil {
 			log = &publication.Log{}

@@ -41,21 +41,21 @@ type pass struct {
 // others from being synced; the error joins all failures. A second sync of the
 // home waits for the first.
 func (d *Device) Sync(ctx context.Context, workspaces ...string) (Report, error) {
-	return d.sync(ctx, nil, func(ctx context.Context, p *pass) error {
+	return d.sync(ctx, func(ctx context.Context, p *pass) error {
 		p.names = append(p.names, workspaces...) // nil when there are none
 		return p.all(ctx)
 	})
 }
 
-// sync makes a pass that does what do says, from the given state of the server,
-// or when that is nil from one that it asks for.
-func (d *Device) sync(ctx context.Context, heard *syncer.State, do func(context.Context, *pass) error) (Report, error) {
+// sync makes a pass that does what do says.
+func (d *Device) sync(ctx context.Context, do func(context.Context, *pass) error) (Report, error) {
 	p := &pass{Device: d}
-	err := d.syncBy(ctx, heard, p, do)
+	err := d.syncBy(ctx, nil, p, do)
 	return p.report, err
 }
 
-// syncBy is sync for a pass that is there already.
+// syncBy is sync for a pass that is there already, from the given state of the
+// server, or when that is nil from one that it asks for.
 func (d *Device) syncBy(ctx context.Context, heard *syncer.State, p *pass, do func(context.Context, *pass) error) (err error) {
 	began, before := time.Now(), d.server().Traffic()
 	unlock, err := lock(ctx, d.path(syncLock))

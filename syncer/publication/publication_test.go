@@ -374,14 +374,14 @@ func TestStart(t *testing.T) {
 			t.Fatalf("%v", got)
 		}
 	})
-	if a.Start(&p, "x") == a.Start(&p, "y") {
+	if a.Start(&p, "x").Equal(a.Start(&p, "y")) {
 		t.Error("all at once")
 	}
 	a.Time = day.Add(3 * time.Hour)
 	if got := a.Start(&p, "x"); got.Before(a.Time) || got.After(a.Time.Add(time.Hour/2)) {
 		t.Errorf("assigned after it was published: %v", got)
 	}
-	if p.Time = day.Add(5 * time.Hour); a.Start(&p, "x") != p.Time {
+	if p.Time = day.Add(5 * time.Hour); !a.Start(&p, "x").Equal(p.Time) {
 		t.Error("published when it should have been there")
 	}
 }

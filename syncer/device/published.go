@@ -79,30 +79,36 @@ func follower(l *syncer.Layer) bool {
 
 // aim sets a layer's version to the one that this device shall have.
 func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
-	have, err := p.opt.Store.Heads().Head(ctx, l.ID)
-	if errors.Is(err, store.ErrNotExist) {
-		err = nil
-	}
+	have, err := p.versionHere(ctx, l.ID)
 	if err != nil {
 		return err
 	}
-	l.Version = have.Version // until something better is found
+	l.Version = have // until something better is found
 	if p.unheard != nil {
 		return nil
 	}
 	source, by := p.log.For(l.ID, p.state.Assignments)
 	target, err := p.log.Target(source, publication.Reader{
-		Device: p.state.Device, Have: have.Version, Rollouts: p.state.Rollouts,
+		Device: p.state.Device, Have: have, Rollouts: p.state.Rollouts,
 	})
 	switch {
-	case err == nil && target.Version != have.Version && p.wait(by.Start(&target, p.state.Device)):
+	case err == nil && target.Version != have && p.wait(by.Start(&target, p.state.Device)):
 	case err == nil:
 		l.Version = target.Version
-	case errors.Is(err, publication.ErrUnpublished) && have.Version.IsZero(): // it is not for this device yet
+	case errors.Is(err, publication.ErrUnpublished) && have.IsZero(): // it is not for this device yet
 	default:
-		p.add(fmt.Sprintf("layer %s stays at %s: %v", l.Name, have.Version.Short(), err))
+		p.add(fmt.Sprintf("layer %s stays at %s: %v", l.Name, have.Short(), err))
 	}
 	return nil
+}
+
+// versionHere is the local head of a layer; zero: it is not here.
+func (p *pass) versionHere(ctx context.Context, id store.LayerID) (store.ID, error) {
+	head, err := p.opt.Store.Heads().Head(ctx, id)
+	if errors.Is(err, store.ErrNotExist) {
+		return store.ID{}, nil
+	}
+	return head.Version, err
 }
 
 // wait reports whether what may begin then has to wait. Who syncs by hand does

@@ -84,9 +84,14 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 		return err
 	}
 	l.Version = have // until something better is found
-	if p.unheard != nil {
-		return nil
+	if p.unheard == nil {
+		p.aimAt(l, have)
 	}
+	return nil
+}
+
+// aimAt is aim for a layer of which this device has a version, or none.
+func (p *pass) aimAt(l *syncer.Layer, have store.ID) {
 	source, by := p.log.For(l.ID, p.state.Assignments)
 	target, err := p.log.Target(source, publication.Reader{
 		Device: p.state.Device, Have: have, Rollouts: p.state.Rollouts,
@@ -99,7 +104,6 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 	default:
 		p.add(fmt.Sprintf("layer %s stays at %s: %v", l.Name, have.Short(), err))
 	}
-	return nil
 }
 
 // versionHere is the local head of a layer; zero: it is not here.

@@ -41,13 +41,15 @@ type school struct {
 	fingerprint string
 	admin       *client.Admin
 	server      *exec.Cmd
-	pupils      int // made so far
+	pupils      int    // made so far
+	homes       string // where homes are made
 }
 
 // startSchool makes and starts a server, built from this source.
 func startSchool(b *testing.B) *school {
 	b.Helper()
 	s := &school{b: b, dir: b.TempDir()}
+	s.homes = memory(s.dir)
 	satchel := filepath.Join(s.dir, "satchel")
 	if out, err := exec.Command("go", "build", "-o", satchel, "satchel/cmd/satchel").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
@@ -138,7 +140,7 @@ func (s *school) enrol(user, url string) *pupil {
 	s.b.Helper()
 	var token syncer.Token
 	s.post("tokens", syncer.Token{User: user, Uses: 1, Expires: time.Now().Add(time.Hour)}, &token)
-	home, err := os.MkdirTemp(memory(s.dir), "satchel-pupil-")
+	home, err := os.MkdirTemp(s.homes, "satchel-pupil-")
 	s.must(err)
 	s.b.Cleanup(func() { os.RemoveAll(home) })
 	_, err = device.Enrol(s.b.Context(), home, device.EnrolOptions{URL: url, Token: token.Secret, Fingerprint: s.fingerprint, Name: user})

@@ -145,10 +145,25 @@ func parseFrameHeader(b []byte) (h frameHeader, err error) {
 	return h, nil
 }
 
+// slack is how many bytes of room beyond its output let the decompressor copy in
+// strides to the very end.
+const slack = 16
+
 // DecodeFrame reads a frame. It appends the plaintext to dst, which may be
 // nil. The error is [store.ErrCorrupt] when nothing of the frame can be had;
 // lesser damage is told in the content.
 func DecodeFrame(frame, dst []byte) (Content, error) {
+	return decodeFrame(frame, func(n int) []byte {
+		if cap(dst)-len(dst) < n {
+			return append(make([]byte, 0, len(dst)+n), dst...)
+		}
+		return dst
+	})
+}
+
+// decodeFrame is DecodeFrame that calls room for a slice with place for so many
+// bytes after its end, when it knows how many.
+func decodeFrame(frame []byte, room func(n int) []byte) (Content, error) {
 	h, err := parseFrameHeader(frame)
 	if err != nil {
 		return Content{}, err
@@ -161,13 +176,11 @@ func DecodeFrame(frame, dst []byte) (Content, error) {
 	if checksum(payload) != h.sum {
 		c.Damage = corrupt("frame: checksum does not match")
 	}
+	dst := room(h.total + slack)
 	start := len(dst)
 	if h.codec == codecRaw {
 		dst = append(dst, payload...)
 	} else {
-		if free := cap(dst) - start; free < h.total {
-			dst = append(make([]byte, 0, start+h.total), dst...)
-		}
 		var derr error
 		dst, derr = newDecoder().DecodeAll(payload, dst)
 		if derr != nil && c.Damage == nil {
@@ -210,6 +223,17 @@ func ReadFrame(r io.ReaderAt, off int64, n int, buf []byte) (Content, []byte, er
 	return c, buf, err
 }
 
+// ReadFrameTo is ReadFrame that puts the plaintext into what room returns: an
+// empty slice with a capacity of n bytes or more.
+func ReadFrameTo(r io.ReaderAt, off int64, n int, buf []byte, room func(n int) []byte) (Content, []byte, error) {
+	buf, err := ReadStored(r, off, n, buf)
+	if err != nil {
+		return Content{}, buf, err
+	}
+	c, err := decodeFrame(buf, room)
+	return c, buf, err
+}
+
 // ReadStored returns the frame of n bytes at offset off as it is stored,
 // unchecked. It uses the buffer, which may be nil, if that is large enough.
 func ReadStored(r io.ReaderAt, off int64, n int, buf []byte) ([]byte, error) {
@@ -238,7 +262,7 @@ func Head(b []byte) []byte {
 	payload := b[h.size():min(len(b), h.size()+h.stored)]
 	data := payload
 	if h.codec == codecZstd {
-		data, _ = newDecoder().DecodeAll(payload, make([]byte, 0, h.total)) // as far as it comes
+		data, _ = newDecoder().DecodeAll(payload, make([]byte, 0, h.total+slack)) // as far as it comes
 	}
 	n, end := 0, 0
 	for n < len(h.lens) && end+h.lens[n] <= len(data) {

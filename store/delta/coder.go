@@ -1,7 +1,7 @@
 package delta
 
-// A coder is a binary arithmetic coder, in either direction: bit takes a bit
-// and writes it, or reads one and returns it. So what is coded, and how it is
+// A coder is an arithmetic coder, in either direction: what codes a value takes
+// it and writes it, or reads one and returns it. So what is coded, and how it is
 // modelled, is written once for both.
 //
 // Source: the range coder of the LZMA specification (7-zip SDK), after
@@ -46,32 +46,13 @@ func (c *coder) next() byte {
 	return c.in[c.pos-1]
 }
 
-// bit codes one bit, whose chance to be 1 is p/65536, 0 < p < 65536.
-func (c *coder) bit(p uint32, bit int) int {
-	bound := uint32(uint64(c.rng) * uint64(p) >> 16)
+// skip leaves out the lower n of the range.
+func (c *coder) skip(n uint32) {
 	if c.decoding {
-		if c.code < bound {
-			c.rng, bit = bound, 1
-		} else {
-			c.code, c.rng, bit = c.code-bound, c.rng-bound, 0
-		}
-		for c.rng < 1<<24 {
-			c.rng <<= 8
-			c.code = c.code<<8 | uint32(c.next())
-		}
-		return bit
-	}
-	if bit != 0 {
-		c.rng = bound
+		c.code -= n
 	} else {
-		c.low += uint64(bound)
-		c.rng -= bound
+		c.low += uint64(n)
 	}
-	for c.rng < 1<<24 {
-		c.rng <<= 8
-		c.shift()
-	}
-	return bit
 }
 
 // bits codes n <= 16 bits that are as likely as not to be 1.
@@ -79,19 +60,54 @@ func (c *coder) bits(n uint, v uint32) uint32 {
 	c.rng >>= n
 	if c.decoding {
 		v = min(c.code/c.rng, 1<<n-1)
-		c.code -= v * c.rng
-		for c.rng < 1<<24 {
-			c.rng <<= 8
-			c.code = c.code<<8 | uint32(c.next())
-		}
-		return v
 	}
-	c.low += uint64(v) * uint64(c.rng)
-	for c.rng < 1<<24 {
-		c.rng <<= 8
-		c.shift()
+	c.skip(v * c.rng)
+	if c.rng < 1<<24 {
+		c.normalise()
 	}
 	return v
+}
+
+// symbol codes v, below 16. The chances of smaller values than 0 to 15, in
+// 1/65536, lie in the halves of the words of below, the lower half first.
+func (c *coder) symbol(v uint32, below *[8]uint64) uint32 {
+	c.rng >>= 16
+	if c.decoding {
+		// Counts the values that are not above what was coded.
+		const top = 1<<63 | 1<<31
+		x := uint64(min(c.code/c.rng, 1<<16-1))*(1<<32+1) | top
+		n := (x-below[0])&top>>31 + (x-below[1])&top>>31 + (x-below[2])&top>>31 + (x-below[3])&top>>31 +
+			(x-below[4])&top>>31 + (x-below[5])&top>>31 + (x-below[6])&top>>31 + (x-below[7])&top>>31
+		v = uint32(n+n>>32) - 1
+	}
+	v &= 15
+	lo := uint32(below[v>>1] >> (v & 1 << 5))
+	hi := uint32(below[(v+1)>>1&7] >> ((v + 1) & 1 << 5))
+	if v == 15 {
+		hi = 1 << 16
+	}
+	c.skip(lo * c.rng)
+	c.rng *= hi - lo
+	if c.rng < 1<<24 {
+		c.normalise()
+	}
+	return v
+}
+
+// normalise moves bytes until the range is large again.
+func (c *coder) normalise() {
+	for c.rng < 1<<24 {
+		c.rng <<= 8
+		if !c.decoding {
+			c.shift()
+			continue
+		}
+		c.code <<= 8
+		if c.pos < len(c.in) {
+			c.code |= uint32(c.in[c.pos])
+		}
+		c.pos++
+	}
 }
 
 // shift moves the highest byte of low to the output.

@@ -16,7 +16,13 @@ func (d *decoder) decode(out []byte) bool {
 			return false
 		}
 		if i >= next {
-			next = d.block(i, false)
+			next = d.block(i, modelled)
+			if d.kind == stored {
+				end := min(next, len(out))
+				d.store(out[i:end])
+				c1, c2, i = out[end-1], d.at(out, end-2), end
+				continue
+			}
 		}
 		if !d.isMatch(c1, false) {
 			out[i] = d.literal(0, c1, c2, d.at(out, i-int(d.reps[0])))

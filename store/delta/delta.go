@@ -36,8 +36,8 @@ type Span struct {
 // The first byte of a delta: how the target is stored.
 const (
 	methodRaw   = 0 // as it is
-	methodSteps = 1 // as steps
-	methodX86   = 2 // as steps, after references of programs were made addresses
+	methodSteps = 3 // as steps; 1 and 2 were an earlier form
+	methodX86   = 4 // as steps, after references of programs were made addresses
 )
 
 var (
@@ -47,7 +47,7 @@ var (
 
 // Encode appends to dst the delta of target from base. The same spans always
 // give the same delta, at most one byte longer than the target. Spans beyond
-// the limits are stored as they are. It takes up to 62 MiB of memory, which is
+// the limits are stored as they are. It takes up to 56 MiB of memory, which is
 // kept for later calls, and may be called from several goroutines at once.
 func Encode(dst []byte, base, target Span) []byte {
 	start := len(dst)
@@ -103,7 +103,7 @@ func startDist(base Span, offset int64) uint32 {
 // begin at offset in their file. The base must be the same. A delta that does
 // not fit gives [store.ErrCorrupt] and dst as it was, but not every wrong delta
 // or base does: the caller must check the result by its hash. Beside the result
-// it takes up to 12 MiB of memory, which is kept for later calls. It may be
+// it takes up to 8 MiB of memory, which is kept for later calls. It may be
 // called from several goroutines at once.
 func Decode(dst []byte, base Span, offset int64, size int, delta []byte) ([]byte, error) {
 	if len(delta) == 0 || size < 0 {
@@ -116,7 +116,7 @@ func Decode(dst []byte, base Span, offset int64, size int, delta []byte) ([]byte
 			return dst, fmt.Errorf("delta holds %d bytes, not %d: %w", len(delta), size, store.ErrCorrupt)
 		}
 		return append(dst, delta...), nil
-	case method > methodX86:
+	case method != methodSteps && method != methodX86:
 		return dst, fmt.Errorf("delta of method %d: %w", method, store.ErrCorrupt)
 	case size > MaxTarget || len(base.Data) > MaxBase:
 		return dst, fmt.Errorf("delta beyond the limits: %w", store.ErrCorrupt)

@@ -13,15 +13,27 @@ const (
 // code codes a bit and learns from it.
 func (p *prob) code(c *coder, bit int) int {
 	quick, slow := uint32(*p&0xffff), uint32(*p>>16)
-	bit = c.bit((quick+slow)>>1|1, bit)
+	bound := uint32(uint64(c.rng) * uint64((quick+slow)>>1|1) >> 16)
+	if c.decoding {
+		bit = 0
+		if c.code < bound {
+			bit = 1
+		}
+	}
 	if bit != 0 {
+		c.rng = bound
 		quick += (65535 - quick) >> quickRate
 		slow += (65535 - slow) >> slowRate
 	} else {
+		c.skip(bound)
+		c.rng -= bound
 		quick -= quick >> quickRate
 		slow -= slow >> slowRate
 	}
 	*p = prob(slow<<16 | quick)
+	if c.rng < 1<<24 {
+		c.normalise()
+	}
 	return bit
 }
 
@@ -108,9 +120,17 @@ const (
 	minMatch = 3 // length of a match at a new distance
 	minRep   = 2 // and of one at a distance that was used just before
 
-	// blockSize is the size of blocks, of which each is plain, that is, its
-	// literals are not modelled, or not.
+	// blockSize is the size of blocks, of which each has a kind.
 	blockSize = 16 << 10
+)
+
+// A blockKind says how the bytes of a block are coded.
+type blockKind int
+
+const (
+	modelled blockKind = iota // steps whose literals are predicted
+	plain                     // steps whose literals are not
+	stored                    // no steps: the bytes as they are
 )
 
 // A model knows what was coded, and how likely that makes what follows. Coding
@@ -118,7 +138,7 @@ const (
 type model struct {
 	c        coder
 	lit      literals
-	plain    bool      // of the present block
+	kind     blockKind // of the present block
 	state    uint32    // the last three kinds of steps
 	run      uint32    // literals since a match, at most maxRun
 	reps     [4]uint32 // the last distances
@@ -129,7 +149,8 @@ type model struct {
 
 // probs are those of a model's chances that are of type prob.
 type probs struct {
-	isPlain    prob
+	isPlain    prob              // a block, or else modelled
+	isStored   prob              // one that is not modelled
 	plainMatch prob              // a match, in a plain block
 	isMatch    [states][256]prob // in others, by state and the last byte
 	isRep      [states]prob      // a match at one of reps
@@ -145,13 +166,13 @@ type probs struct {
 // those dist before, in the base; 0 means that there is none.
 func (m *model) reset(dist uint32, size int) {
 	m.lit.reset(size)
-	m.plain, m.state, m.run = false, 0, 0
+	m.kind, m.state, m.run = modelled, 0, 0
 	m.baseDist = dist
 	m.reps = [4]uint32{dist, 1, 2, 4}
 	if dist == 0 {
 		m.reps[0] = 8
 	}
-	m.probs = probs{isPlain: evenProb, plainMatch: evenProb}
+	m.probs = probs{isPlain: evenProb, isStored: evenProb, plainMatch: evenProb}
 	for i := range states {
 		fill(m.probs.isMatch[i][:])
 		fill(m.whichRep[i][:])
@@ -179,24 +200,44 @@ func fill(p []prob) {
 	}
 }
 
-// block codes whether the block that place i of the target lies in is plain,
-// and returns where the next one begins.
-func (m *model) block(i int, plain bool) int {
-	m.plain = m.isPlain.codeBool(&m.c, plain)
+// block codes the kind of the block that place i of the target lies in, and
+// returns where the next one begins.
+func (m *model) block(i int, kind blockKind) int {
+	m.kind = modelled
+	if m.isPlain.codeBool(&m.c, kind != modelled) {
+		m.kind = plain
+		if m.isStored.codeBool(&m.c, kind == stored) {
+			m.kind = stored
+		}
+	}
 	return (i/blockSize + 1) * blockSize
+}
+
+// store codes bytes as they are: two at a time, and one that is left.
+func (m *model) store(b []byte) {
+	for range min(len(b), maxRun) {
+		m.run = min(m.run+1, maxRun)
+		m.note(wasLiteral)
+	}
+	for ; len(b) > 1; b = b[2:] {
+		be.PutUint16(b, uint16(m.c.bits(16, uint32(be.Uint16(b)))))
+	}
+	if len(b) > 0 {
+		b[0] = byte(m.c.bits(8, uint32(b[0])))
+	}
 }
 
 // isMatch codes whether a match follows the byte last, or a literal.
 func (m *model) isMatch(last byte, yes bool) bool {
-	if m.plain {
+	if m.kind == plain {
 		return m.plainMatch.codeBool(&m.c, yes)
 	}
 	return m.probs.isMatch[m.state][last].codeBool(&m.c, yes)
 }
 
-// literal codes a byte; see literals.code.
+// literal codes a byte, in a block that is not stored; see literals.code.
 func (m *model) literal(v, c1, c2, like byte) byte {
-	if m.plain {
+	if m.kind == plain {
 		v = byte(m.c.bits(8, uint32(v)))
 	} else {
 		v = m.lit.code(&m.c, v, c1, c2, like, m.run)

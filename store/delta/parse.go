@@ -1,22 +1,30 @@
 package delta
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // An encoder is the working memory of Encode.
 type encoder struct {
 	model
 	finder
 	misses  int    // literals since a match
+	barren  bool   // the present block is not searched
 	touched uint32 // keeps loads that are made ahead
 }
 
 // What steps are thought to cost, in 1/16 bit, to compare matches by.
 const (
 	literalPrice = 60
-	putOff       = 8   // what a later match must gain more
-	lazyLen      = 32  // a match so long is not put off
-	goodLen      = 64  // nor is a longer one looked for, beyond the long ones
-	maxMisses    = 256 // literals after which only every third place is searched
+	putOff       = 8     // what a later match must gain more
+	lazyLen      = 32    // a match so long is not put off
+	goodLen      = 64    // nor is a longer one looked for, beyond the long ones
+	leastUneven  = 4096  // bytes of a block that may be other than modelled
+	plainBelow   = 3500  // unevenness of blocks whose literals are not: at most 2% could be saved
+	barrenBelow  = 20000 // and of those that are searched only if they seem to have matches
+	leastRepeat  = 32    // bytes of a match that counts as one
+	maxMisses    = 256   // literals after which only every third place is searched
 )
 
 func (e *encoder) distPrice(dist uint32, i int) int {
@@ -37,8 +45,15 @@ func (e *encoder) encode() {
 	for i, next := e.baseLen, e.baseLen; i < len(e.buf); {
 		if i >= next {
 			next = e.startBlock(i)
+			if e.kind == stored {
+				e.store(e.buf[i:min(next, len(e.buf))])
+				i, known = next, false
+				continue
+			}
 		}
-		if !known {
+		if e.barren {
+			gain = 0
+		} else if !known {
 			t, gain = e.best(i)
 		}
 		known = false
@@ -68,12 +83,37 @@ func (e *encoder) encode() {
 	}
 }
 
-// startBlock codes what kind of block i lies in, and returns where the next
-// one begins.
+// startBlock codes what kind of block i lies in, and returns where the next one
+// begins. It decides whether the block is searched for matches.
 func (e *encoder) startBlock(i int) int {
 	first := i - (i-e.baseLen)%blockSize
 	b := e.buf[first:min(first+blockSize, len(e.buf))]
-	return e.baseLen + e.block(i-e.baseLen, looksRandom(b))
+	kind := modelled
+	uneven := unevenness(b)
+	e.barren = uneven < barrenBelow && !e.repeats(i, first+len(b))
+	if uneven < plainBelow {
+		kind = plain
+		if e.barren {
+			kind = stored
+		}
+	}
+	return e.baseLen + e.block(i-e.baseLen, kind)
+}
+
+// repeats tells whether the bytes from i to end have matches. It looks at few
+// places, at an odd distance, to meet any place of a base that is indexed, and
+// enters those if it finds none.
+func (e *encoder) repeats(i, end int) bool {
+	const step = 13
+	for k := i; k+tail <= end; k += step {
+		if j := int(e.long[e.longHash(k)]); j != 0 && e.matchLen(j, k) >= leastRepeat {
+			return true
+		}
+	}
+	for k := i; k+tail <= end; k += step {
+		e.long[e.longHash(k)] = uint32(k)
+	}
+	return false
 }
 
 // extends tells whether the match t at i+1 holds at i too.
@@ -106,7 +146,7 @@ func (e *encoder) best(i int) (token, int) {
 	case i+tail > len(e.buf):
 	case e.misses > maxMisses && i%3 != 0: // 3, to meet any place of a base indexed by 4
 		e.long[e.longHash(i)] = uint32(i)
-	case e.plain:
+	case e.kind == plain:
 		h := e.longHash(i)
 		s.try(int(e.long[h]))
 		e.long[h] = uint32(i)
@@ -171,14 +211,13 @@ func (s *search) tryTables(h hashes) {
 	}
 }
 
-// touchNext loads what a search at i, and a literal before it, will need.
+// touchNext loads what a search at i will need.
 func (e *encoder) touchNext(i int) {
 	if i+tail > len(e.buf) {
 		return
 	}
 	row, _ := e.rowHash(i)
 	e.touched += uint32(e.rows[row].next) + e.long[e.longHash(i)]
-	e.touched += uint32(e.lit.order2[e.lit.place(hash2(e.buf[i-1], e.at(i-2)))])
 }
 
 // try considers the run at j, if that is not 0.
@@ -199,13 +238,13 @@ func (s *search) take(n int, dist uint32, price int) {
 	}
 }
 
-// looksRandom tells by the frequencies of bytes whether a block is such that
-// modelling its literals saves little: their chi-squared statistic is about 255
-// for random bytes, some hundreds in compressed files, and above 10,000 in
-// programs. At the bound at most 1% could be saved.
-func looksRandom(b []byte) bool {
-	if len(b) < 4096 {
-		return false
+// unevenness tells by the frequencies of bytes how much modelling the literals of
+// a block can save. It is their chi-squared statistic, of as many bytes as a whole
+// block has: about 255 for random bytes, some hundreds to some thousands in
+// compressed files, and above 50,000 in programs.
+func unevenness(b []byte) int {
+	if len(b) < leastUneven {
+		return math.MaxInt
 	}
 	var n [256]int
 	for _, c := range b {
@@ -215,5 +254,5 @@ func looksRandom(b []byte) bool {
 	for _, n := range n {
 		squares += n * n
 	}
-	return squares*256/len(b)-len(b) < 1500
+	return (squares*256/len(b) - len(b)) * blockSize / len(b)
 }

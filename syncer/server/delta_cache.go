@@ -47,7 +47,7 @@ func openDeltaCache(dir string, limit int64) (*deltaCache, error) {
 
 // deltaFormat is part of what files are named after, and changes with the codec
 // and with the form of files.
-const deltaFormat = "satchel-delta 1"
+const deltaFormat = "satchel-delta 2"
 
 // keyOf names the delta of a pair, under the store's key.
 func (s *Server) keyOf(p *syncer.Pair) store.ID {

@@ -123,10 +123,13 @@ func (f *finder) put(i int, h hashes) {
 }
 
 // putRange enters the runs within a match: every second, and fewer in a long
-// match, which is found at its begin.
-func (f *finder) putRange(from, to int) {
+// match, which is found at its begin, and in one of what is in the base, which
+// is indexed there.
+func (f *finder) putRange(from, to int, inBase bool) {
 	step := 2
-	if to-from > 256 {
+	if inBase {
+		step = 16
+	} else if to-from > 256 {
 		step = 8
 	}
 	for ; from < to && from+tail <= len(f.buf); from += step {

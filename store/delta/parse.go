@@ -79,7 +79,7 @@ func (e *encoder) encode() {
 		e.isMatch(e.at(i-1), true)
 		e.match(t, i, e.baseLen)
 		i += t.length
-		e.putRange(searched, i)
+		e.putRange(searched, i, int(t.dist) > i-e.baseLen)
 	}
 }
 
@@ -170,7 +170,7 @@ type search struct {
 func (s *search) tryReps() {
 	for k, d := range s.reps {
 		j := s.i - int(d)
-		if j < 0 {
+		if j < 0 || s.buf[j] != s.buf[s.i] {
 			continue
 		}
 		if n := s.matchLen(j, s.i); n >= minRep {

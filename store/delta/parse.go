@@ -18,7 +18,8 @@ type encoder struct {
 const (
 	literalPrice = 60
 	putOff       = 8     // what a later match must gain more
-	lazyLen      = 32    // a match so long is not put off
+	lazyMatch    = 32    // a match so long is not put off
+	lazyRep      = 4     // nor one so long at a distance that was used just before
 	goodLen      = 64    // nor is a longer one looked for, beyond the long ones
 	leastUneven  = 4096  // bytes of a block that may be other than modelled
 	plainBelow   = 3500  // unevenness of blocks whose literals are not: at most 2% could be saved
@@ -63,7 +64,7 @@ func (e *encoder) encode() {
 			continue
 		}
 		searched := i + 1
-		if t.length < lazyLen && searched < len(e.buf) {
+		if t.length < e.lazyLen(t) && searched < len(e.buf) {
 			later, more := e.best(searched)
 			searched++
 			if more > gain+putOff && e.extends(later, i) {
@@ -81,6 +82,14 @@ func (e *encoder) encode() {
 		i += t.length
 		e.putRange(searched, i, int(t.dist) > i-e.baseLen)
 	}
+}
+
+// lazyLen is from which length on a match is not put off for a later one.
+func (e *encoder) lazyLen(t token) int {
+	if _, rep := e.repOf(t.dist); rep {
+		return lazyRep
+	}
+	return lazyMatch
 }
 
 // startBlock codes what kind of block i lies in, and returns where the next one

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"satchel/store"
+	"satchel/store/x86"
 )
 
 // Limits, in bytes.
@@ -60,8 +61,8 @@ func Encode(dst []byte, base, target Span) []byte {
 	method := byte(methodSteps)
 	if wantsAddresses(target) {
 		method = methodX86
-		toAddresses(e.buf[:e.baseLen], base.Offset)
-		toAddresses(e.buf[e.baseLen:], target.Offset)
+		x86.ToAddresses(e.buf[:e.baseLen], base.Offset)
+		x86.ToAddresses(e.buf[e.baseLen:], target.Offset)
 	}
 	e.finder.reset()
 	e.model.reset(startDist(base, target.Offset), len(target.Data))
@@ -137,7 +138,7 @@ func Decode(dst []byte, base Span, offset int64, size int, delta []byte) ([]byte
 		return dst[:start], fmt.Errorf("steps of a delta: %w", store.ErrCorrupt)
 	}
 	if method == methodX86 {
-		toDistances(out, offset)
+		x86.ToDistances(out, offset)
 	}
 	return dst[:start+size], nil
 }

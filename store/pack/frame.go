@@ -9,12 +9,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"satchel/store"
+	"satchel/store/x86"
 )
 
 // How the plaintext of a frame is stored.
 const (
 	codecRaw  = 0
 	codecZstd = 1
+	codecX86  = 2 // as codecZstd, after references of programs were made addresses
 )
 
 // windowSize bounds the memory of a compressor and what it asks of readers.
@@ -41,15 +43,26 @@ var (
 	})
 )
 
+// turned spares the memory of plaintexts that are changed before compression.
+var turned = sync.Pool{New: func() any { return new([]byte) }}
+
 // AppendFrame appends to dst the frame of the chunks whose plaintext lies one
 // after the other in data, lens[i] bytes each. It compresses them together,
 // or stores them as they are where that is no longer. The lengths must keep
 // the limits of a frame.
 func AppendFrame(dst, data []byte, lens []int) []byte {
 	start := len(dst)
-	dst = appendFrameHeader(dst, codecZstd, lens)
+	codec, plain := byte(codecZstd), data
+	if program(data) {
+		buf := turned.Get().(*[]byte)
+		defer turned.Put(buf)
+		*buf = append((*buf)[:0], data...)
+		x86.ToAddresses(*buf, 0)
+		codec, plain = codecX86, *buf
+	}
+	dst = appendFrameHeader(dst, codec, lens)
 	payload := len(dst)
-	dst = newEncoder().EncodeAll(data, dst)
+	dst = newEncoder().EncodeAll(plain, dst)
 	if len(dst)-payload >= len(data) {
 		return AppendRawFrame(dst[:start], data, lens)
 	}
@@ -137,7 +150,7 @@ func parseFrameHeader(b []byte) (h frameHeader, err error) {
 		h.total += int(n)
 	}
 	switch {
-	case b[5] != 0 || h.codec > codecZstd:
+	case b[5] != 0 || h.codec > codecX86:
 		return h, corrupt("frame header: codec %d", b[4])
 	case h.total > MaxFrameData || h.stored > h.total || h.stored == 0:
 		return h, corrupt("frame header: %d bytes that hold %d", h.stored, h.total)
@@ -187,11 +200,24 @@ func decodeFrame(frame []byte, room func(n int) []byte) (Content, error) {
 			c.Damage = corrupt("frame: %v", derr)
 		}
 	}
-	c.Data = dst[start:]
+	c.Data = h.restore(dst[start:])
 	if len(c.Data) != h.total && c.Damage == nil {
 		c.Damage = corrupt("frame decodes to %d bytes: want %d", len(c.Data), h.total)
 	}
 	return c, nil
+}
+
+// restore undoes, in place, what was done to the plaintext before compression. Of
+// one that was cut off it gives up the bytes that the rest would have to tell.
+func (h *frameHeader) restore(data []byte) []byte {
+	if h.codec != codecX86 {
+		return data
+	}
+	x86.ToDistances(data, 0)
+	if len(data) < h.total {
+		data = data[:max(0, len(data)-x86.Size)]
+	}
+	return data
 }
 
 // CheckFrame returns the plaintext lengths of a frame's chunks without
@@ -261,8 +287,9 @@ func Head(b []byte) []byte {
 	}
 	payload := b[h.size():min(len(b), h.size()+h.stored)]
 	data := payload
-	if h.codec == codecZstd {
+	if h.codec != codecRaw {
 		data, _ = newDecoder().DecodeAll(payload, make([]byte, 0, h.total+slack)) // as far as it comes
+		data = h.restore(data)
 	}
 	n, end := 0, 0
 	for n < len(h.lens) && end+h.lens[n] <= len(data) {

@@ -27,8 +27,9 @@ import (
 	"satchel/store"
 )
 
-// Version is the version of the format that this build writes and reads.
-const Version = 1
+// Version is the version of the format that this build writes. It reads all
+// versions up to that.
+const Version = 2
 
 // Limits of a pack. A reader refuses what exceeds them.
 const (
@@ -110,11 +111,10 @@ func CheckHeader(b []byte) error {
 // checkVersion judges a version whose checksum is right.
 func checkVersion(v uint32) error {
 	switch {
-	case v == Version:
-		return nil
 	case v > Version:
-		return fmt.Errorf("pack version %d, this build reads version %d: %w", v, Version, store.ErrNewer)
-	default:
-		return corrupt("pack version %d, this build reads version %d", v, Version)
+		return fmt.Errorf("pack version %d, this build reads versions up to %d: %w", v, Version, store.ErrNewer)
+	case v < 1:
+		return corrupt("pack version %d", v)
 	}
+	return nil
 }

@@ -100,22 +100,28 @@ func TestRoundTrip(t *testing.T) {
 	wantFrames(t, testPack(t, big), [][][]byte{big})
 }
 
-// TestGolden reads a pack that was written when version 1 was fixed.
+// TestGolden reads packs that were written when their versions were fixed.
 func TestGolden(t *testing.T) {
-	const name = "testdata/v1.pack"
-	if *update {
-		if err := os.WriteFile(name, testPack(t, samples()...), 0o644); err != nil {
+	program := programBytes(2000)
+	for name, want := range map[string][][][]byte{
+		"testdata/v1.pack": samples(),
+		"testdata/v2.pack": append(samples(), [][]byte{program[:700], program[700:]}),
+	} {
+		if *update && name == "testdata/v2.pack" {
+			if err := os.WriteFile(name, testPack(t, want...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantFrames(t, b, samples())
-	// The bytes that do not depend on the compressor.
-	if got, want := hex.EncodeToString(b[:headerSize]), "5341544348454c7001000000"; got[:len(want)] != want {
-		t.Errorf("header %s, want %s…", got, want)
+		wantFrames(t, b, want)
+		// The bytes that do not depend on the compressor.
+		header := "5341544348454c70" + hex.EncodeToString([]byte{name[len("testdata/v")] - '0', 0, 0, 0})
+		if got := hex.EncodeToString(b[:headerSize]); got[:len(header)] != header {
+			t.Errorf("%s: header %s, want %s…", name, got, header)
+		}
 	}
 }
 
@@ -306,7 +312,7 @@ func FuzzParseDirectory(f *testing.F) {
 // FuzzDecodeFrame makes the checksums right, so that what lies behind them is
 // reached.
 func FuzzDecodeFrame(f *testing.F) {
-	for _, chunks := range samples() {
+	for _, chunks := range append(samples(), [][]byte{programBytes(3000)}) {
 		frame, _ := testFrame(chunks...)
 		f.Add(frame)
 	}

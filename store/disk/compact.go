@@ -18,7 +18,8 @@ const (
 )
 
 // compact removes packs in which nothing is live, after it has copied what is
-// live in those that are mostly dead, or that are small and many.
+// live in those that are mostly dead, or that are small and many. At last it
+// does the same for the index.
 func (s *Store) compact(ctx context.Context, res *GCResult) error {
 	uses, err := s.index.Uses(ctx)
 	if err != nil {
@@ -43,7 +44,10 @@ func (s *Store) compact(ctx context.Context, res *GCResult) error {
 		return err
 	}
 	res.Removed += int64(len(dead))
-	return s.removePacks(dead)
+	if err := s.removePacks(dead); err != nil {
+		return err
+	}
+	return s.index.Compact(ctx, s.tmp("compact-"+indexName))
 }
 
 // choose returns the packs that are worth copying.

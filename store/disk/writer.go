@@ -302,7 +302,8 @@ func (w *writer) Stats() store.WriteStats {
 	return w.stats
 }
 
-// Close gives up what was not flushed and ends the lease.
+// Close gives up what was not flushed, compacts the index if that is worth it,
+// and ends the lease.
 func (w *writer) Close() error {
 	w.gate.Lock()
 	defer w.gate.Unlock()
@@ -313,6 +314,10 @@ func (w *writer) Close() error {
 	if w.pack != nil {
 		w.pack.discard()
 		w.pack = nil
+	}
+	if w.packs > 0 && w.err == nil {
+		// What keeps it from being compacted now may have gone the next time.
+		_ = w.store.index.Compact(context.Background(), w.store.tmp(w.lease.Name+"-"+indexName))
 	}
 	return w.lease.Release(context.Background())
 }

@@ -161,3 +161,7 @@ func (x *Index) Forget(ctx context.Context, bad []Placed) error {
 func (x *Index) Replace(ctx context.Context, tmp string) error {
 	return x.file.Replace(ctx, tmp)
 }
+
+// Compact gives up the pages of the index that are free, if they are many, and
+// uses the temporary name for that.
+func (x *Index) Compact(ctx context.Context, tmp string) error { return x.file.Compact(ctx, tmp) }

@@ -6,10 +6,11 @@ import (
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
+	decoder "github.com/klauspost/compress/zstd"
 
 	"satchel/store"
 	"satchel/store/x86"
+	"satchel/store/zstd"
 )
 
 // How the plaintext of a frame is stored.
@@ -19,29 +20,16 @@ const (
 	codecX86  = 2 // as codecZstd, after references of programs were made addresses
 )
 
-// windowSize bounds the memory of a compressor and what it asks of readers.
-const windowSize = 1 << 20
-
-// newEncoder and newDecoder keep one of each for the process: both serve any
-// number of goroutines and keep their working memory from call to call.
-var (
-	newEncoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault),
-			zstd.WithWindowSize(windowSize), zstd.WithEncoderCRC(false))
-		if err != nil {
-			panic(err) // the options are constants
-		}
-		return e
-	})
-	newDecoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0),
-			zstd.WithDecoderMaxMemory(MaxFrameData), zstd.WithDecoderMaxWindow(MaxFrameData))
-		if err != nil {
-			panic(err) // the options are constants
-		}
-		return d
-	})
-)
+// newDecoder keeps one for the process: it serves any number of goroutines and
+// keeps its working memory from call to call.
+var newDecoder = sync.OnceValue(func() *decoder.Decoder {
+	d, err := decoder.NewReader(nil, decoder.WithDecoderConcurrency(0),
+		decoder.WithDecoderMaxMemory(MaxFrameData), decoder.WithDecoderMaxWindow(MaxFrameData))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return d
+})
 
 // turned spares the memory of plaintexts that are changed before compression.
 var turned = sync.Pool{New: func() any { return new([]byte) }}
@@ -62,7 +50,7 @@ func AppendFrame(dst, data []byte, lens []int) []byte {
 	}
 	dst = appendFrameHeader(dst, codec, lens)
 	payload := len(dst)
-	dst = newEncoder().EncodeAll(plain, dst)
+	dst = zstd.Append(dst, plain)
 	if len(dst)-payload >= len(data) {
 		return AppendRawFrame(dst[:start], data, lens)
 	}

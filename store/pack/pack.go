@@ -16,7 +16,7 @@
 // directory without the frames, so damage to one does not lose the other.
 //
 // The codec works on [io.Writer] and [io.ReaderAt] and knows no files. It is
-// the only package that imports the compressor.
+// the only package that imports the decompressor.
 package pack
 
 import (

@@ -1,13 +1,21 @@
 package zstd
 
+import "slices"
+
 // A bitWriter appends bits, the lowest first.
 type bitWriter struct {
 	out  []byte
+	at   int // where the next byte goes
 	word uint64
 	n    uint // bits in word: fewer than 8 after flush
 }
 
-func (w *bitWriter) reset(dst []byte) { w.out, w.word, w.n = dst, 0, 0 }
+// reset begins after dst, to which no more than most bytes will be added.
+func (w *bitWriter) reset(dst []byte, most int) {
+	most += 16 // each flush writes eight bytes, of which less counts
+	w.at, w.word, w.n = len(dst), 0, 0
+	w.out = slices.Grow(dst, most)[:len(dst)+most]
+}
 
 // add writes the lowest n bits of v. No more than 56 may be added between two
 // calls of flush.
@@ -17,8 +25,8 @@ func (w *bitWriter) add(v uint64, n uint) {
 }
 
 func (w *bitWriter) flush() {
-	w.out = le.AppendUint64(w.out, w.word)
-	w.out = w.out[:len(w.out)-8+int(w.n>>3)]
+	le.PutUint64(w.out[w.at:], w.word)
+	w.at += int(w.n >> 3)
 	w.word >>= w.n & 56
 	w.n &= 7
 }
@@ -27,7 +35,7 @@ func (w *bitWriter) flush() {
 func (w *bitWriter) end() []byte {
 	w.n += 7
 	w.flush()
-	return w.out
+	return w.out[:w.at]
 }
 
 // close marks the end by a bit that is set, for a reader that comes from there.

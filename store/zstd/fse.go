@@ -141,7 +141,7 @@ func (t *fseTable) encode(w *bitWriter, state uint32, symbol uint8) uint32 {
 // appendDescription appends the shares, as a decoder reads them.
 func (t *fseTable) appendDescription(dst []byte) []byte {
 	var w bitWriter
-	w.reset(dst)
+	w.reset(dst, 2*len(t.norm)+2)
 	w.add(uint64(t.log-5), 4)
 	left, threshold, n := 1<<t.log+1, 1<<t.log, t.log+1
 	for s := 0; s < len(t.norm) && left > 1; s++ {

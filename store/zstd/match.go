@@ -92,15 +92,11 @@ func (f *finder) search(at, end int) {
 		v := le.Uint64(src[i:])
 		long, short := f.swapLong(v, i), f.swapShort(v, i)
 		rep := f.reps[0]
-		var m, n int // the match: where, how long
+		m, n, offset := -1, 0, 1 // the match: where, unless at the last distance; how long
 		switch {
 		case rep <= i && le.Uint32(src[i+1-rep:]) == uint32(v>>8):
 			i++
 			n = 4 + matchLength(src, i+4, i+4-rep)
-			f.add(anchor, i, n, 1)
-			i = f.repeat(src, i+n, limit)
-			anchor = i
-			continue
 		case uint(long) < uint(i) && le.Uint64(src[long:]) == v:
 			m, n = long, 8+matchLength(src, i+8, long+8)
 		case uint(short) < uint(i) && le.Uint32(src[short:]) == uint32(v):
@@ -115,11 +111,14 @@ func (f *finder) search(at, end int) {
 			i += 1 + (i-anchor)>>skipBits
 			continue
 		}
-		for i > anchor && m > 0 && src[i-1] == src[m-1] {
-			i, m, n = i-1, m-1, n+1
+		if m >= 0 {
+			for i > anchor && m > 0 && src[i-1] == src[m-1] {
+				i, m, n = i-1, m-1, n+1
+			}
+			offset = i - m + minMatch
+			f.reps = [2]int{i - m, rep}
 		}
-		f.add(anchor, i, n, i-m+minMatch)
-		f.reps = [2]int{i - m, rep}
+		f.add(anchor, i, n, offset)
 		i += n
 		if i < limit {
 			f.enter(src, i-n+2, i-2)

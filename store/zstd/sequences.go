@@ -146,6 +146,10 @@ func (e *encoder) fits(kind int, counts []uint32) bool {
 	return true
 }
 
+// sequenceBits is how many bits a sequence takes at most: 26 for its codes, 16 and
+// 16 after those of its lengths, and 30 after that of its offset.
+const sequenceBits = 88
+
 // appendBits appends codes and the bits that follow them, the last sequence
 // first, since a decoder reads them backwards.
 func (e *encoder) appendBits(dst []byte, tables [3]*fseTable) []byte {
@@ -153,7 +157,7 @@ func (e *encoder) appendBits(dst []byte, tables [3]*fseTable) []byte {
 	lits, offs, lens := e.codes[literalCodes][:len(seqs)], e.codes[offsetCodes][:len(seqs)], e.codes[lengthCodes][:len(seqs)]
 	lt, ot, mt := tables[literalCodes], tables[offsetCodes], tables[lengthCodes]
 	var w bitWriter
-	w.reset(dst)
+	w.reset(dst, (len(seqs)+1)*sequenceBits/8)
 	var ls, os, ms uint32
 	for i := len(seqs) - 1; i >= 0; i-- {
 		l, o, m := lits[i]&63, offs[i]&63, lens[i]&63
@@ -163,12 +167,11 @@ func (e *encoder) appendBits(dst []byte, tables [3]*fseTable) []byte {
 			os = ot.encode(&w, os, o)
 			ms = mt.encode(&w, ms, m)
 			ls = lt.encode(&w, ls, l)
-			w.flush()
 		}
 		s := &seqs[i]
 		w.add(uint64(s.literals), uint(literalExtra[l]))
-		w.add(uint64(s.length), uint(lengthExtra[m]))
 		w.flush()
+		w.add(uint64(s.length), uint(lengthExtra[m]))
 		w.add(uint64(s.offset), uint(o))
 		w.flush()
 	}

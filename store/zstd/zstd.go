@@ -64,7 +64,7 @@ func Append(dst, src []byte) []byte {
 		return appendStored(dst, src)
 	}
 	e.finder.reset(src)
-	e.huffman.Reuse, e.huffman.WantLogLess = huff0.ReusePolicyNone, 4
+	e.huffman.Reuse, e.huffman.WantLogLess = huff0.ReusePolicyNone, 6
 	for at := 0; at < len(src); at += blockSize {
 		end := min(at+blockSize, len(src))
 		dst = e.appendBlock(dst, at, end, end == len(src))

@@ -17,7 +17,7 @@ import (
 // file alone while it copies, so of a large one free pages are left for later
 // changes to use.
 const (
-	compactShare = 3         // one page in so many is free
+	compactShare = 4         // one page in so many is free
 	compactLeast = growBy    // bytes of free pages
 	compactMost  = 128 << 20 // bytes of the database
 	compactBatch = 1 << 20   // bytes of keys and values that are written in one transaction

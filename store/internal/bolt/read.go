@@ -21,8 +21,7 @@ import (
 type Snapshot struct {
 	file     io.ReaderAt
 	pageSize int
-	pages    uint64 // of the file that are in use, or free
-	freelist uint64 // the first page of the list of those that are free
+	pages    uint64 // of the file that are in use
 	root     Tree   // bucket name: bucket
 }
 
@@ -127,7 +126,7 @@ func newSnapshot(file io.ReaderAt, size int64) (*Snapshot, error) {
 	if newest == nil {
 		return nil, fmt.Errorf("%w: no meta page is whole", store.ErrCorrupt)
 	}
-	s := &Snapshot{file: file, pageSize: int(ne.Uint32(newest[8:])), freelist: ne.Uint64(newest[32:]), pages: ne.Uint64(newest[40:])}
+	s := &Snapshot{file: file, pageSize: int(ne.Uint32(newest[8:])), pages: ne.Uint64(newest[40:])}
 	if s.pageSize < minPage || s.pageSize > maxPage {
 		return nil, fmt.Errorf("%w: pages of %d bytes", store.ErrCorrupt, s.pageSize)
 	}

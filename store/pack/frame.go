@@ -237,17 +237,6 @@ func ReadFrame(r io.ReaderAt, off int64, n int, buf []byte) (Content, []byte, er
 	return c, buf, err
 }
 
-// ReadFrameTo is ReadFrame that puts the plaintext into what room returns: an
-// empty slice with a capacity of n bytes or more.
-func ReadFrameTo(r io.ReaderAt, off int64, n int, buf []byte, room func(n int) []byte) (Content, []byte, error) {
-	buf, err := ReadStored(r, off, n, buf)
-	if err != nil {
-		return Content{}, buf, err
-	}
-	c, err := decodeFrame(buf, room)
-	return c, buf, err
-}
-
 // ReadStored returns the frame of n bytes at offset off as it is stored,
 // unchecked. It uses the buffer, which may be nil, if that is large enough.
 func ReadStored(r io.ReaderAt, off int64, n int, buf []byte) ([]byte, error) {

@@ -3,23 +3,27 @@ package syncer
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"satchel/store"
 	"satchel/store/delta"
 )
 
 // A Pair is a run of chunks, the target, that moves as its difference from a run
-// of chunks that both sides hold, the base.
+// of chunks that both sides hold, the base, and from others that both hold.
 type Pair struct {
+	Others     []store.ID // chunks from anywhere that hold what the base lacks
 	Base       []store.ID // in order; may be empty
 	BaseOffset int64      // where in its file the base begins, in bytes
 	Target     []store.ID // in order
 	Offset     int64      // where in its file the target begins, in bytes
+	Sketch     bool       // a sketch will do, where the base lacks much of the target
 }
 
-// Limits of a pair. The bytes of its base are bounded by [delta.MaxBase], those
-// of its target by [delta.MaxTarget].
+// Limits of a pair. The bytes of its others and its base are together bounded by
+// [delta.MaxBase], those of its target by [delta.MaxTarget].
 const (
+	MaxPairOthers = 256  // chunks
 	MaxPairBase   = 4096 // chunks
 	MaxPairTarget = 2048 // chunks
 )
@@ -28,12 +32,24 @@ const (
 // sense, with [ErrMalformed].
 func (p *Pair) Check() error {
 	switch {
-	case len(p.Base) > MaxPairBase || len(p.Target) > MaxPairTarget:
-		return fmt.Errorf("pair of %d and %d chunks: %w", len(p.Base), len(p.Target), ErrTooLarge)
+	case len(p.Others) > MaxPairOthers || len(p.Base) > MaxPairBase || len(p.Target) > MaxPairTarget:
+		return fmt.Errorf("pair of %d, %d and %d chunks: %w", len(p.Others), len(p.Base), len(p.Target), ErrTooLarge)
 	case len(p.Target) == 0 || p.BaseOffset < 0 || p.Offset < 0:
 		return fmt.Errorf("pair of %d and %d chunks: %w", len(p.Base), len(p.Target), ErrMalformed)
 	}
 	return nil
+}
+
+// Chunks returns how many chunks the pair names.
+func (p *Pair) Chunks() int { return len(p.Others) + len(p.Base) + len(p.Target) }
+
+// Sources returns the chunks that the delta of the pair is made from: the others,
+// then the base. It must not be changed.
+func (p *Pair) Sources() []store.ID {
+	if len(p.Others) == 0 {
+		return p.Base
+	}
+	return slices.Concat(p.Others, p.Base)
 }
 
 // A Delta is what makes the target of a pair of its base.
@@ -87,4 +103,35 @@ func (d *Delta) Size() (n int) {
 		n += l
 	}
 	return n
+}
+
+// A Mark is the hash of a few bytes in a row, by which they are found elsewhere.
+type Mark uint32
+
+// A Sketch is the marks of a pair's target that its base does not have, each once,
+// in order.
+type Sketch []Mark
+
+// A sketch has no more marks than MaxMarks. One of fewer than LeastMarks is not
+// worth another way.
+const (
+	MaxMarks   = 16384
+	LeastMarks = 2
+)
+
+// Append appends the sketch as it crosses the wire: its marks, 4 bytes each.
+func (s Sketch) Append(b []byte) []byte {
+	for _, m := range s {
+		b = le.AppendUint32(b, uint32(m))
+	}
+	return b
+}
+
+// ParseSketch is the inverse of [Sketch.Append].
+func ParseSketch(b []byte) Sketch {
+	s := make(Sketch, 0, len(b)/4)
+	for ; len(b) >= 4; b = b[4:] {
+		s = append(s, Mark(le.Uint32(b)))
+	}
+	return s
 }

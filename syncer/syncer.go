@@ -54,11 +54,12 @@ type Remote interface {
 	// [ErrForbidden] when the layer does not reach a chunk.
 	Fetch(ctx context.Context, layer store.LayerID, ids []store.ID, frame func([]byte) error) error
 	// Deltas calls delta, with the number of a pair, for each pair whose target
-	// the server sends as its difference from the base. Those that it leaves
-	// out, Fetch brings. It fails with [store.ErrNotExist] at a server that
-	// makes none, and with [ErrForbidden] when the layer does not reach a chunk
-	// of a target. The delta's data is valid only until the call returns.
-	Deltas(ctx context.Context, layer store.LayerID, pairs []Pair, delta func(pair int, d Delta) error) error
+	// the server sends as its difference from the base, and sketch for those of
+	// which it tells instead what the base lacks, as the pair allowed. Those that
+	// it leaves out, Fetch brings. It fails with [store.ErrNotExist] at a server
+	// that makes none, and with [ErrForbidden] when the layer does not reach a
+	// chunk of a target. The delta's data is valid only until the call returns.
+	Deltas(ctx context.Context, layer store.LayerID, pairs []Pair, delta func(pair int, d Delta) error, sketch func(pair int, s Sketch) error) error
 	// Offer tells which of the chunks the server wants to be sent: all that
 	// neither a layer that the device may read nor an upload of its own holds.
 	Offer(ctx context.Context, layer store.LayerID, ids []store.ID) (want []bool, err error)

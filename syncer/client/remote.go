@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"satchel/store"
 	"satchel/syncer"
@@ -17,7 +18,7 @@ import (
 func (c *Client) History(ctx context.Context, layer store.LayerID, want store.ID, have []store.ID, frame func([]byte) error) error {
 	q, err := message(http.MethodPost, layerPath(layer, "history"), syncer.HistoryRequest{Want: want, Have: have})
 	if err == nil {
-		err = c.records(ctx, q, wire.Frame, func(r wire.Record) error { return frame(r.Frame()) })
+		err = c.records(ctx, q, func(r wire.Record) error { return frame(r.Frame()) }, wire.Frame)
 	}
 	if err != nil {
 		return fmt.Errorf("fetch history: %w", err)
@@ -32,7 +33,7 @@ func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID,
 	}
 	q, err := list(layerPath(layer, "fetch"), ids)
 	if err == nil {
-		err = c.records(ctx, q, wire.Frame, func(r wire.Record) error { return frame(r.Frame()) })
+		err = c.records(ctx, q, func(r wire.Record) error { return frame(r.Frame()) }, wire.Frame)
 	}
 	if err != nil {
 		return fmt.Errorf("fetch chunks: %w", err)
@@ -41,7 +42,7 @@ func (c *Client) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID,
 }
 
 // Deltas implements [syncer.Remote].
-func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(pair int, d syncer.Delta) error) error {
+func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(pair int, d syncer.Delta) error, sketch func(pair int, s syncer.Sketch) error) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -54,21 +55,31 @@ func (c *Client) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer
 		return nil
 	})
 	if err == nil {
-		err = c.records(ctx, q, wire.Delta, func(r wire.Record) error {
-			i, d, err := r.Delta()
-			if err != nil {
-				return err
-			}
-			if i >= len(pairs) {
-				return fmt.Errorf("delta of pair %d of %d: %w", i, len(pairs), syncer.ErrMalformed)
-			}
-			return delta(i, d)
-		})
+		err = c.records(ctx, q, func(r wire.Record) error { return answerTo(r, pairs, delta, sketch) }, wire.Delta, wire.Sketch)
 	}
 	if err != nil {
 		return fmt.Errorf("fetch deltas: %w", err)
 	}
 	return nil
+}
+
+// answerTo takes what a server says of a pair.
+func answerTo(r wire.Record, pairs []syncer.Pair, delta func(int, syncer.Delta) error, sketch func(int, syncer.Sketch) error) error {
+	if r.Type == wire.Sketch {
+		i, s := r.Sketch()
+		if i >= len(pairs) || !pairs[i].Sketch {
+			return fmt.Errorf("sketch of pair %d of %d: %w", i, len(pairs), syncer.ErrMalformed)
+		}
+		return sketch(i, s)
+	}
+	i, d, err := r.Delta()
+	if err != nil {
+		return err
+	}
+	if i >= len(pairs) {
+		return fmt.Errorf("delta of pair %d of %d: %w", i, len(pairs), syncer.ErrMalformed)
+	}
+	return delta(i, d)
 }
 
 // Offer implements [syncer.Remote].
@@ -116,8 +127,8 @@ func body(path string, write func(*wire.Writer) error) (request, error) {
 	return request{method: http.MethodPost, path: path, media: wire.MediaType, body: bytes.NewReader(b.Bytes())}, nil
 }
 
-// records makes a request whose answer is a stream of records of one type.
-func (c *Client) records(ctx context.Context, q request, want wire.Type, take func(wire.Record) error) error {
+// records makes a request whose answer is a stream of records of some types.
+func (c *Client) records(ctx context.Context, q request, take func(wire.Record) error, want ...wire.Type) error {
 	body, err := c.send(ctx, q, wire.MediaType)
 	if err != nil {
 		return err
@@ -129,14 +140,14 @@ func (c *Client) records(ctx context.Context, q request, want wire.Type, take fu
 			return nil
 		}
 		if err != nil {
-			if rest, ok := r.Rest(); ok && want == wire.Frame {
+			if rest, ok := r.Rest(); ok && slices.Contains(want, wire.Frame) {
 				if err := take(rest); err != nil {
 					return err
 				}
 			}
 			return err
 		}
-		if rec.Type != want {
+		if !slices.Contains(want, rec.Type) {
 			return fmt.Errorf("record of type %d among those of type %d: %w", rec.Type, want, syncer.ErrMalformed)
 		}
 		if err := take(rec); err != nil {

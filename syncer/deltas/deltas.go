@@ -54,7 +54,7 @@ func New(get store.Getter, domain chunk.Domain) *Codec {
 // reserve waits for room for a pair. How long its chunks are shows only when they
 // are read.
 func (c *Codec) reserve(ctx context.Context, p *syncer.Pair) (release func(), err error) {
-	base := min(len(p.Base)*min(c.domain.Max, delta.MaxBase), delta.MaxBase)
+	base := min((len(p.Others)+len(p.Base))*min(c.domain.Max, delta.MaxBase), delta.MaxBase)
 	target := min(len(p.Target)*min(c.domain.Max, delta.MaxTarget), delta.MaxTarget)
 	n := int64(base + target)
 	if err := c.room.Acquire(ctx, n); err != nil {
@@ -81,14 +81,29 @@ func (c *Codec) Make(ctx context.Context, p *syncer.Pair) (d syncer.Delta, err e
 	base, target := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
 	defer buffers.Put(base)
 	defer buffers.Put(target)
-	if _, err := c.read(ctx, p.Base, base, delta.MaxBase); err != nil {
+	from, err := c.base(ctx, p, base)
+	if err != nil {
 		return d, err
 	}
 	if d.Lens, err = c.read(ctx, p.Target, target, delta.MaxTarget); err != nil {
 		return d, err
 	}
-	d.Data = delta.Encode(nil, delta.Span{Data: *base, Offset: p.BaseOffset}, delta.Span{Data: *target, Offset: p.Offset})
+	d.Data = delta.Encode(nil, from, delta.Span{Data: *target, Offset: p.Offset})
 	return d, nil
+}
+
+// base reads what a pair's delta is made from. The others lie before the base, so
+// that it keeps its place in its file.
+func (c *Codec) base(ctx context.Context, p *syncer.Pair, buf *[]byte) (delta.Span, error) {
+	lens, err := c.read(ctx, p.Sources(), buf, delta.MaxBase)
+	if err != nil {
+		return delta.Span{}, err
+	}
+	before := 0
+	for _, n := range lens[:len(p.Others)] {
+		before += n
+	}
+	return delta.Span{Data: *buf, Offset: p.BaseOffset - int64(before)}, nil
 }
 
 // Apply calls take with the chunks of a pair's target, made of its base and its
@@ -107,10 +122,11 @@ func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, d syncer.Delta, take 
 	base, buf := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
 	defer buffers.Put(base)
 	defer buffers.Put(buf)
-	if _, err := c.read(ctx, p.Base, base, delta.MaxBase); err != nil {
+	from, err := c.base(ctx, p, base)
+	if err != nil {
 		return err
 	}
-	target, err := delta.Decode((*buf)[:0], delta.Span{Data: *base, Offset: p.BaseOffset}, p.Offset, d.Size(), d.Data)
+	target, err := delta.Decode((*buf)[:0], from, p.Offset, d.Size(), d.Data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", syncer.ErrForged, err)
 	}

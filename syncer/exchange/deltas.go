@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,6 +86,21 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 		}
 		pairs = rest
 	}
+	if _, size := sizeOf(pairs); size <= mostSketched {
+		for i := range pairs {
+			pairs[i].Sketch = true
+		}
+	}
+	if err := f.requests(ctx, pairs, nil); err != nil {
+		return err
+	}
+	pairs = slices.DeleteFunc(pairs, func(p pairing) bool { return p.sketch == nil })
+	for i := range pairs {
+		pairs[i].Sketch = false
+	}
+	if err := refer(ctx, f.st, pairs, base, v, f.opt.Deltas); err != nil {
+		return err
+	}
 	return f.requests(ctx, pairs, nil)
 }
 
@@ -154,7 +170,7 @@ func requestOf(pairs []pairing) (n int) {
 	ids, size := 0, 0
 	for n < len(pairs) {
 		p := &pairs[n]
-		ids += len(p.Base) + len(p.Target)
+		ids += p.Chunks()
 		if n > 0 && (ids > syncer.MaxIDs || size >= pairsRequest) {
 			break
 		}
@@ -189,7 +205,9 @@ func (q *deltaRequest) run(ctx context.Context) error {
 			}
 		}
 		eg, inner := errgroup.WithContext(ctx)
-		err := q.r.Deltas(inner, q.layer, ask, func(i int, d syncer.Delta) error { return q.receive(inner, eg, number[i], d) })
+		err := q.r.Deltas(inner, q.layer, ask,
+			func(i int, d syncer.Delta) error { return q.receive(inner, eg, number[i], d) },
+			func(i int, s syncer.Sketch) error { return q.sketch(number[i], s) })
 		if bad := eg.Wait(); bad != nil {
 			return false, bad
 		}
@@ -197,14 +215,30 @@ func (q *deltaRequest) run(ctx context.Context) error {
 	})
 }
 
+// answered takes a pair off those that are left.
+func (q *deltaRequest) answered(i int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.left[i]; !ok {
+		return fmt.Errorf("a second answer to pair %d: %w", i, syncer.ErrForged)
+	}
+	delete(q.left, i)
+	return nil
+}
+
+// sketch keeps what the base of a pair lacks.
+func (q *deltaRequest) sketch(i int, s syncer.Sketch) error {
+	if err := q.answered(i); err != nil {
+		return err
+	}
+	q.pairs[i].sketch = s
+	return nil
+}
+
 // receive has another goroutine apply a delta.
 func (q *deltaRequest) receive(ctx context.Context, eg *errgroup.Group, i int, d syncer.Delta) error {
-	q.mu.Lock()
-	_, ok := q.left[i]
-	delete(q.left, i)
-	q.mu.Unlock()
-	if !ok {
-		return fmt.Errorf("a second delta of pair %d: %w", i, syncer.ErrForged)
+	if err := q.answered(i); err != nil {
+		return err
 	}
 	return q.fetcher.receive(ctx, eg, func(ctx context.Context, data []byte) error {
 		return q.apply(ctx, &q.pairs[i], syncer.Delta{Lens: d.Lens, Data: data})

@@ -28,8 +28,11 @@ const (
 // A pairing is a pair and the sizes of its target's chunks.
 type pairing struct {
 	syncer.Pair
-	pieces []piece // of the target
-	size   int     // bytes of those
+	pieces   []piece       // of the target
+	size     int           // bytes of those
+	base     int           // bytes of the base
+	contents bool          // of files, not manifests
+	sketch   syncer.Sketch // where the base lacks much of the target
 }
 
 // sizeOf returns how many chunks the targets of pairs are, and their bytes.
@@ -365,12 +368,13 @@ func upTo(places []place, offset int64) int {
 }
 
 func pairOf(base, target []place) pairing {
-	p := pairing{Pair: syncer.Pair{Offset: target[0].offset}}
+	p := pairing{Pair: syncer.Pair{Offset: target[0].offset}, contents: true}
 	for i, c := range base {
 		if i == 0 {
 			p.BaseOffset = c.offset
 		}
 		p.Base = append(p.Base, c.id)
+		p.base += c.len
 	}
 	for _, c := range target {
 		p.Target = append(p.Target, c.id)

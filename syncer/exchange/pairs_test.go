@@ -209,7 +209,7 @@ type lying struct {
 	delta func(right syncer.Delta) (syncer.Delta, bool)
 }
 
-func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error) error {
+func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error, _ func(int, syncer.Sketch) error) error {
 	codec := deltas.New(l.Store, l.Domain())
 	for i, p := range pairs {
 		right, err := codec.Make(ctx, &p)
@@ -228,7 +228,7 @@ func (l lying) Deltas(ctx context.Context, layer store.LayerID, pairs []syncer.P
 // noDeltas is a server that knows nothing of them.
 type noDeltas struct{ *peer }
 
-func (noDeltas) Deltas(context.Context, store.LayerID, []syncer.Pair, func(int, syncer.Delta) error) error {
+func (noDeltas) Deltas(context.Context, store.LayerID, []syncer.Pair, func(int, syncer.Delta) error, func(int, syncer.Sketch) error) error {
 	return store.ErrNotExist
 }
 

@@ -309,7 +309,7 @@ func (p *peer) Fetch(ctx context.Context, _ store.LayerID, ids []store.ID, frame
 }
 
 // Deltas leaves some pairs out.
-func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error) error {
+func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair, delta func(int, syncer.Delta) error, sketch func(int, syncer.Sketch) error) error {
 	if err := p.begin("deltas"); err != nil {
 		return err
 	}
@@ -327,8 +327,20 @@ func (p *peer) Deltas(ctx context.Context, _ store.LayerID, pairs []syncer.Pair,
 		if slices.ContainsFunc(q.Target, func(id store.ID) bool { return !set.has(id) }) {
 			return syncer.ErrForbidden
 		}
-		if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) || p.cuts > 0 && p.intn(8) == 0 {
+		if slices.ContainsFunc(q.Sources(), func(id store.ID) bool { return !set.has(id) }) || p.cuts > 0 && p.intn(8) == 0 {
 			continue
+		}
+		if q.Sketch {
+			s, err := codec.Sketch(ctx, q)
+			if err != nil {
+				return err
+			}
+			if len(s) >= syncer.LeastMarks {
+				if err := sketch(i, s); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		d, err := codec.Make(ctx, q)
 		if err == nil {
@@ -379,7 +391,7 @@ func (p *peer) UploadDeltas(ctx context.Context, _ store.LayerID, send func(emit
 			if err := p.countDelta(&p.up, d); err != nil {
 				return err
 			}
-			if slices.ContainsFunc(q.Base, func(id store.ID) bool { return !set.has(id) }) {
+			if slices.ContainsFunc(q.Sources(), func(id store.ID) bool { return !set.has(id) }) {
 				return store.ErrNotExist
 			}
 			return codec.Apply(ctx, &q, d, func(chunks [][]byte) error {

@@ -24,22 +24,7 @@ func (p *pusher) deltas(ctx context.Context, from store.ID, versions []store.ID)
 	if err != nil {
 		return err
 	}
-	var pairs []pairing
-	plan := &planner{get: p.st, done: idSet{}, emit: func(q pairing) { pairs = append(pairs, q) }}
-	for _, id := range versions {
-		v, err := manifest.ReadVersion(ctx, p.st, id)
-		if err != nil {
-			return err
-		}
-		for _, roots := range [][2]layers.Root{{base.Tree, v.Tree}, {base.Base, v.Base}} {
-			if err := plan.trees(ctx, roots[0], roots[1]); err != nil {
-				return err
-			}
-		}
-	}
-	n := newNeeds(p.st)
-	n.beside = func(older []store.ID, newer []piece) { pairs = append(pairs, besides(older, newer)...) }
-	err = n.each(ctx, from, versions, func(context.Context, []piece) error { return nil })
+	pairs, newest, err := p.plan(ctx, base, from, versions)
 	if err != nil {
 		return err
 	}
@@ -57,7 +42,33 @@ func (p *pusher) deltas(ctx context.Context, from store.ID, versions []store.ID)
 		}
 		pairs = rest
 	}
+	if err := p.sketch(ctx, pairs); err != nil {
+		return err
+	}
+	if err := refer(ctx, p.st, pairs, base, newest, p.opt.Deltas); err != nil {
+		return err
+	}
 	return p.requests(ctx, pairs)
+}
+
+// plan pairs what versions need beyond the server's version base, and returns the
+// last of them.
+func (p *pusher) plan(ctx context.Context, base layers.Version, from store.ID, versions []store.ID) (pairs []pairing, newest layers.Version, err error) {
+	plan := &planner{get: p.st, done: idSet{}, emit: func(q pairing) { pairs = append(pairs, q) }}
+	for _, id := range versions {
+		if newest, err = manifest.ReadVersion(ctx, p.st, id); err != nil {
+			return nil, newest, err
+		}
+		for _, roots := range [][2]layers.Root{{base.Tree, newest.Tree}, {base.Base, newest.Base}} {
+			if err := plan.trees(ctx, roots[0], roots[1]); err != nil {
+				return nil, newest, err
+			}
+		}
+	}
+	n := newNeeds(p.st)
+	n.beside = func(older []store.ID, newer []piece) { pairs = append(pairs, besides(older, newer)...) }
+	err = n.each(ctx, from, versions, func(context.Context, []piece) error { return nil })
+	return pairs, newest, err
 }
 
 // wanted returns the pairs of which the server wants any chunk.

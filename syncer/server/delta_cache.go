@@ -24,7 +24,7 @@ import (
 // deltaLimit bounds the bytes of all deltas that are kept.
 const deltaLimit = 4 << 30
 
-// A deltaCache keeps deltas, each in a file that is named after what it was made
+// A deltaCache keeps deltas and sketches, each in a file that is named after what it was made
 // of. They can all be made again, so nothing here is synced to the disk: a file
 // whose checksum does not match counts as missing.
 type deltaCache struct {
@@ -45,17 +45,20 @@ func openDeltaCache(dir string, limit int64) (*deltaCache, error) {
 	return c, c.trim()
 }
 
-// deltaFormat is part of what files are named after, and changes with the codec
-// and with the form of files.
-const deltaFormat = "satchel-delta 2"
+// aDelta and aSketch are part of what files are named after, and change with the
+// codec, with how places are marked, and with the form of files.
+const (
+	aDelta  = "satchel-delta 3"
+	aSketch = "satchel-sketch 1"
+)
 
-// keyOf names the delta of a pair, under the store's key.
-func (s *Server) keyOf(p *syncer.Pair) store.ID {
-	b := bytes.NewBufferString(deltaFormat)
-	for _, n := range []int64{p.BaseOffset, p.Offset, int64(len(p.Base)), int64(len(p.Target))} {
+// keyOf names the delta or the sketch of a pair, under the store's key.
+func (s *Server) keyOf(what string, p *syncer.Pair) store.ID {
+	b := bytes.NewBufferString(what)
+	for _, n := range []int64{p.BaseOffset, p.Offset, int64(len(p.Others)), int64(len(p.Base)), int64(len(p.Target))} {
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 	}
-	for _, ids := range [][]store.ID{p.Base, p.Target} {
+	for _, ids := range [][]store.ID{p.Others, p.Base, p.Target} {
 		for i := range ids {
 			b.Write(ids[i][:])
 		}

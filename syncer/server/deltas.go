@@ -31,15 +31,15 @@ func readPairs(r *http.Request) ([]syncer.Pair, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ids += len(p.Base) + len(p.Target); ids > syncer.MaxIDs {
+		if ids += p.Chunks(); ids > syncer.MaxIDs {
 			return nil, fmt.Errorf("pairs of more than %d chunks: %w", syncer.MaxIDs, syncer.ErrTooLarge)
 		}
 		pairs = append(pairs, p)
 	}
 }
 
-// getDeltas answers with the deltas of pairs. It leaves out those of which it
-// cannot tell the device that it has the base.
+// getDeltas answers with the deltas of pairs, or sketches. It leaves out those of
+// which it cannot tell the device that it has the base and the others.
 func (s *Server) getDeltas(w http.ResponseWriter, r *http.Request, d caller) error {
 	layer, err := s.layer(r, d, syncer.Read)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Server) getDeltas(w http.ResponseWriter, r *http.Request, d caller) err
 	defer s.guard(r, d, layer, syncer.Read)()
 	return s.answer(w, r, func(stream *wire.Writer) error {
 		for i := range pairs {
-			if err := s.sendDelta(r, v, stream, i, &pairs[i]); err != nil {
+			if err := s.answerPair(r, v, stream, i, &pairs[i]); err != nil {
 				return err
 			}
 		}
@@ -89,19 +89,46 @@ func (s *Server) present(ctx context.Context, ids []store.ID) error {
 	return nil
 }
 
-// sendDelta answers with one delta, made now if it was not before.
-func (s *Server) sendDelta(r *http.Request, v *view, stream *wire.Writer, i int, p *syncer.Pair) error {
-	err := v.holds(r.Context(), p.Base)
+// answerPair answers with a pair's sketch, if that will do and is long enough,
+// else with its delta.
+func (s *Server) answerPair(r *http.Request, v *view, stream *wire.Writer, i int, p *syncer.Pair) error {
+	err := v.holds(r.Context(), p.Sources())
 	if err == nil {
-		err = s.present(r.Context(), p.Base)
+		err = s.present(r.Context(), p.Sources())
 	}
 	if errors.Is(err, store.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil && p.Sketch {
+		var sketch syncer.Sketch
+		if sketch, err = s.sketch(r.Context(), p); len(sketch) >= syncer.LeastMarks {
+			return stream.Sketch(i, sketch)
+		}
 	}
-	coded, made, err := s.deltas.get(r.Context(), s.keyOf(p), func() ([]byte, error) {
+	if err == nil {
+		err = s.sendDelta(r, stream, i, p)
+	}
+	switch {
+	case errors.Is(err, syncer.ErrTooLarge):
+		return nil // the chunks are longer than the device knew
+	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
+		return damaged(err)
+	}
+	return err
+}
+
+// sketch returns the sketch of a pair, made now if it was not before.
+func (s *Server) sketch(ctx context.Context, p *syncer.Pair) (syncer.Sketch, error) {
+	data, _, err := s.deltas.get(ctx, s.keyOf(aSketch, p), func() ([]byte, error) {
+		sketch, err := s.codec.Sketch(ctx, p)
+		return sketch.Append(nil), err
+	})
+	return syncer.ParseSketch(data), err
+}
+
+// sendDelta answers with one delta, made now if it was not before.
+func (s *Server) sendDelta(r *http.Request, stream *wire.Writer, i int, p *syncer.Pair) error {
+	coded, made, err := s.deltas.get(r.Context(), s.keyOf(aDelta, p), func() ([]byte, error) {
 		d, err := s.codec.Make(r.Context(), p)
 		return d.Append(nil), err
 	})
@@ -109,12 +136,7 @@ func (s *Server) sendDelta(r *http.Request, v *view, stream *wire.Writer, i int,
 	if err == nil {
 		d, err = syncer.ParseDelta(coded)
 	}
-	switch {
-	case errors.Is(err, syncer.ErrTooLarge):
-		return nil // the chunks are longer than the device knew
-	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrCorrupt):
-		return damaged(err)
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	s.metrics.delta(made, len(d.Data))

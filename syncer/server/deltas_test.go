@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -19,6 +21,15 @@ import (
 
 // pairs asks for deltas and returns the chunks that they make.
 func (g *gadget) pairs(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]string, error) {
+	got, sketches, err := g.answers(l, pairs...)
+	if len(sketches) > 0 {
+		return nil, fmt.Errorf("%d sketches", len(sketches))
+	}
+	return got, err
+}
+
+// answers asks for deltas or sketches.
+func (g *gadget) answers(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]string, map[int]syncer.Sketch, error) {
 	r, err := g.stream(at(l, "deltas"), func(w *wire.Writer) error {
 		for _, p := range pairs {
 			if err := w.Pair(p); err != nil {
@@ -28,21 +39,26 @@ func (g *gadget) pairs(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]stri
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	codec := deltas.New(g.st, g.st.Domain())
-	got := map[store.ID]string{}
+	got, sketches := map[store.ID]string{}, map[int]syncer.Sketch{}
 	for {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return got, nil
+			return got, sketches, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if rec.Type == wire.Sketch {
+			n, s := rec.Sketch()
+			sketches[n] = s
+			continue
 		}
 		n, d, err := rec.Delta()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		err = codec.Apply(context.Background(), &pairs[n], d, func(chunks [][]byte) error {
 			for i, b := range chunks {
@@ -51,7 +67,7 @@ func (g *gadget) pairs(l store.LayerID, pairs ...syncer.Pair) (map[store.ID]stri
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
@@ -183,6 +199,76 @@ func TestDeltas(t *testing.T) {
 	many := syncer.Pair{Base: make([]store.ID, syncer.MaxPairBase), Target: p.Target}
 	_, err = ana.pairs(l.ID, many, many, many, many)
 	wantErr(t, err, syncer.ErrTooLarge)
+}
+
+// TestSketches asks for what a base lacks, and then for the delta from the base
+// and a chunk that has it.
+func TestSketches(t *testing.T) {
+	s := serve(t, Options{})
+	ana, home, bob := s.enrol("ana", "laptop"), s.enrol("ana", "home"), s.enrol("bob", "phone")
+	letters := func(seed uint64) string {
+		r, b := rand.New(rand.NewPCG(seed, 1)), make([]byte, 40_000)
+		for i := range b {
+			b[i] = byte('a' + r.IntN(26))
+		}
+		return string(b)
+	}
+	old, elsewhere := letters(1), letters(2)
+	edited := old[:20_000] + elsewhere[5_000:25_000] + old[20_000:]
+	l := ana.create("data", layers.Data)
+	v1 := ana.commit(l, map[string]string{"a": old, "b": elsewhere})
+	ana.send(l, store.ID{}, v1)
+	_, err := home.fetch(l.ID, ana.reach(v1)...)
+	ok(t, err)
+	v2 := ana.commit(l, map[string]string{"a": edited, "b": elsewhere})
+	ana.send(l, v1, v2)
+
+	p := home.pair(old, edited)
+	p.Sketch = true
+	for range 2 {
+		got, sketches, err := home.answers(l.ID, p)
+		ok(t, err)
+		if len(got) > 0 || len(sketches[0]) < 10 {
+			t.Errorf("%d chunks and a sketch of %d marks", len(got), len(sketches[0]))
+		}
+	}
+	p.Others = home.pair(elsewhere, edited).Base
+	got, sketches, err := home.answers(l.ID, p)
+	ok(t, err)
+	if len(sketches) > 0 || got[p.Target[0]] != edited {
+		t.Errorf("%d sketches where nothing is lacking, %d chunks", len(sketches), len(got))
+	}
+	same := ana.pair(edited, edited)
+	same.Sketch = true
+	if _, sketches, err = ana.answers(l.ID, same); err != nil || len(sketches) > 0 {
+		t.Errorf("a sketch where nothing is lacking: %v", err)
+	}
+
+	// What the device may not see is no better among the others than as the base.
+	foreign := bob.create("data", layers.Data)
+	his := bob.commit(foreign, map[string]string{"a": old})
+	bob.send(foreign, store.ID{}, his)
+	v3 := bob.commit(foreign, map[string]string{"a": edited})
+	bob.send(foreign, his, v3)
+	for name, other := range map[string]string{"another's": elsewhere, "nobody's": "what nobody has"} {
+		for _, sketch := range []bool{true, false} {
+			p := bob.pair(old, edited)
+			p.Sketch, p.Others = sketch, bob.pair(other, edited).Base
+			got, sketches, err := bob.answers(foreign.ID, p)
+			ok(t, err)
+			if len(got)+len(sketches) > 0 {
+				t.Errorf("%s chunk among the others is answered", name)
+			}
+			_, err = bob.stream(at(foreign.ID, "upload"), func(w *wire.Writer) error {
+				return errors.Join(w.Pair(p), w.Delta(0, syncer.Delta{Lens: []int{3}, Data: []byte{0}}))
+			})
+			wantErr(t, err, store.ErrNotExist)
+		}
+	}
+	foul := bob.pair(old, elsewhere)
+	foul.Sketch = true
+	_, _, err = bob.answers(foreign.ID, foul)
+	wantErr(t, err, syncer.ErrForbidden)
 }
 
 func TestDeltaCache(t *testing.T) {

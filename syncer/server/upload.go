@@ -153,7 +153,7 @@ func (u *uploading) pair(rec wire.Record, stream *wire.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := u.sees(p.Base); err != nil {
+	if err := u.sees(p.Sources()); err != nil {
 		return err
 	}
 	if rec, err = stream.Next(); err != nil && !errors.Is(err, io.EOF) {
@@ -183,15 +183,15 @@ func (u *uploading) pair(rec wire.Record, stream *wire.Reader) error {
 	return nil
 }
 
-// sees checks that the device may see all of a base. A chunk that it may not
+// sees checks that the device may see all that a delta is made from. A chunk that it may not
 // see is, to it, not there.
-func (u *uploading) sees(base []store.ID) (err error) {
+func (u *uploading) sees(ids []store.ID) (err error) {
 	if u.view == nil {
 		if u.view, err = u.server.view(u.ctx, u.device, u.layer); err != nil {
 			return err
 		}
 	}
-	return u.view.holds(u.ctx, base)
+	return u.view.holds(u.ctx, ids)
 }
 
 // keep makes durable what has arrived, and only then notes who has shown to

@@ -18,18 +18,22 @@ func (w *Writer) Pair(p syncer.Pair) error {
 			w.fail(err)
 		}
 	}
-	if err := w.begin(Pair, pairLen+(len(p.Base)+len(p.Target))*idLen); err != nil {
+	if err := w.begin(Pair, pairLen+p.Chunks()*idLen); err != nil {
 		return err
 	}
-	head := le.AppendUint64(nil, uint64(p.BaseOffset))
+	head := []byte{0}
+	if p.Sketch {
+		head[0] = 1
+	}
+	head = le.AppendUint64(head, uint64(p.BaseOffset))
 	head = le.AppendUint64(head, uint64(p.Offset))
+	head = le.AppendUint16(head, uint16(len(p.Others)))
 	head = le.AppendUint16(head, uint16(len(p.Base)))
 	w.write(le.AppendUint16(head, uint16(len(p.Target))))
-	for i := range p.Base {
-		w.write(p.Base[i][:])
-	}
-	for i := range p.Target {
-		w.write(p.Target[i][:])
+	for _, ids := range [][]store.ID{p.Others, p.Base, p.Target} {
+		for i := range ids {
+			w.write(ids[i][:])
+		}
 	}
 	return w.err
 }
@@ -38,20 +42,19 @@ func (w *Writer) Pair(p syncer.Pair) error {
 // fails with [syncer.ErrMalformed] or [syncer.ErrTooLarge].
 func (r Record) Pair() (syncer.Pair, error) {
 	b := r.data
-	base, target := int(le.Uint16(b[16:])), int(le.Uint16(b[18:]))
-	if len(b) != pairLen+(base+target)*idLen || le.Uint64(b) > math.MaxInt64 || le.Uint64(b[8:]) > math.MaxInt64 {
-		return syncer.Pair{}, fmt.Errorf("pair of %d and %d chunks in %d bytes: %w", base, target, len(b), syncer.ErrMalformed)
+	others, base, target := int(le.Uint16(b[17:])), int(le.Uint16(b[19:])), int(le.Uint16(b[21:]))
+	if len(b) != pairLen+(others+base+target)*idLen || b[0] > 1 || le.Uint64(b[1:]) > math.MaxInt64 || le.Uint64(b[9:]) > math.MaxInt64 {
+		return syncer.Pair{}, fmt.Errorf("pair of %d, %d and %d chunks in %d bytes: %w", others, base, target, len(b), syncer.ErrMalformed)
 	}
 	p := syncer.Pair{
-		BaseOffset: int64(le.Uint64(b)), Offset: int64(le.Uint64(b[8:])),
-		Base: make([]store.ID, base), Target: make([]store.ID, target),
+		Sketch: b[0] == 1, BaseOffset: int64(le.Uint64(b[1:])), Offset: int64(le.Uint64(b[9:])),
+		Others: make([]store.ID, others), Base: make([]store.ID, base), Target: make([]store.ID, target),
 	}
 	b = b[pairLen:]
-	for i := range p.Base {
-		p.Base[i], b = store.ID(b), b[idLen:]
-	}
-	for i := range p.Target {
-		p.Target[i], b = store.ID(b), b[idLen:]
+	for _, ids := range [][]store.ID{p.Others, p.Base, p.Target} {
+		for i := range ids {
+			ids[i], b = store.ID(b), b[idLen:]
+		}
 	}
 	return p, p.Check()
 }
@@ -68,4 +71,15 @@ func (w *Writer) Delta(pair int, d syncer.Delta) error {
 func (r Record) Delta() (pair int, d syncer.Delta, err error) {
 	d, err = syncer.ParseDelta(r.data[deltaLen:])
 	return int(le.Uint32(r.data)), d, err
+}
+
+// Sketch writes a record with the sketch of a pair, which is named by its number
+// among the pairs of the request.
+func (w *Writer) Sketch(pair int, s syncer.Sketch) error {
+	return w.record(Sketch, s.Append(le.AppendUint32(nil, uint32(pair))))
+}
+
+// Sketch returns the number of a pair and its sketch, in memory of its own.
+func (r Record) Sketch() (pair int, s syncer.Sketch) {
+	return int(le.Uint32(r.data)), syncer.ParseSketch(r.data[deltaLen:])
 }

@@ -43,6 +43,7 @@ const (
 	failure
 	Pair
 	Delta
+	Sketch
 )
 
 // MaxFrame is the longest pack frame, in bytes.
@@ -53,9 +54,10 @@ const (
 	headerLen  = len(magic) + 4
 	recordLen  = 1 + 4 // type and length
 	idLen      = len(store.ID{})
-	maxFailure = 1 << 20       // bytes of a refusal
-	pairLen    = 8 + 8 + 2 + 2 // of what comes before a pair's IDs
-	deltaLen   = 4             // of what comes before a delta
+	maxFailure = 1 << 20               // bytes of a refusal
+	pairLen    = 1 + 8 + 8 + 2 + 2 + 2 // of what comes before a pair's IDs
+	deltaLen   = 4                     // of what comes before a delta, or a sketch
+	markLen    = 4
 	bufferLen  = 32 << 10
 )
 
@@ -66,19 +68,21 @@ var limits = [...]int{
 	Wants:   syncer.MaxIDs / 8,
 	end:     4,
 	failure: maxFailure,
-	Pair:    pairLen + syncer.MaxPairBase*idLen + syncer.MaxPairTarget*idLen,
+	Pair:    pairLen + (syncer.MaxPairOthers+syncer.MaxPairBase+syncer.MaxPairTarget)*idLen,
 	Delta:   deltaLen + syncer.MaxDelta,
+	Sketch:  deltaLen + syncer.MaxMarks*markLen,
 }
 
 // check reports a payload that a record of that type may not have.
 func (t Type) check(n uint64) error {
 	switch {
-	case t < IDs || t > Delta:
+	case t < IDs || t > Sketch:
 		return fmt.Errorf("record of type %d: %w", t, syncer.ErrMalformed)
 	case n > uint64(limits[t]):
 		return fmt.Errorf("record of type %d and %d bytes, want at most %d: %w", t, n, limits[t], syncer.ErrTooLarge)
 	case t == IDs && n%uint64(idLen) != 0, t == end && n != uint64(limits[end]),
-		t == Pair && n < pairLen, t == Delta && n < deltaLen:
+		t == Pair && n < pairLen, t == Delta && n < deltaLen,
+		t == Sketch && (n < deltaLen || n%markLen != 0):
 		return fmt.Errorf("record of type %d and %d bytes: %w", t, n, syncer.ErrMalformed)
 	}
 	return nil

@@ -33,6 +33,7 @@ type item struct {
 	wants []bool
 	pair  *syncer.Pair
 	delta *syncer.Delta // of pair 3
+	marks syncer.Sketch // of pair 3
 }
 
 func write(w *wire.Writer, items []item) error {
@@ -47,6 +48,8 @@ func write(w *wire.Writer, items []item) error {
 			err = w.Pair(*it.pair)
 		case it.delta != nil:
 			err = w.Delta(3, *it.delta)
+		case it.marks != nil:
+			err = w.Sketch(3, it.marks)
 		default:
 			err = w.Frame(it.frame)
 		}
@@ -101,6 +104,12 @@ func read(r io.Reader, want []item) (got []item, err error) {
 				return got, fmt.Errorf("delta of pair %d: %w", n, err)
 			}
 			it.delta = &syncer.Delta{Lens: d.Lens, Data: append([]byte{}, d.Data...)}
+		case wire.Sketch:
+			n, s := rec.Sketch()
+			if n != 3 {
+				return got, fmt.Errorf("sketch of pair %d", n)
+			}
+			it.marks = s
 		case wire.Wants:
 			if len(got) < len(want) {
 				if it.wants, err = rec.Wants(len(want[len(got)].wants)); err != nil {
@@ -121,8 +130,10 @@ func TestGolden(t *testing.T) {
 		{frame: []byte("a frame")},
 		{wants: []bool{true, false, false, true, false, false, false, false, true}},
 		{ids: []store.ID{}},
-		{pair: &syncer.Pair{Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Offset: 1 << 40}},
+		{pair: &syncer.Pair{Others: []store.ID{id(2), id(9)}, Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Offset: 1 << 40}},
 		{delta: &syncer.Delta{Lens: []int{8, 9}, Data: []byte("a delta")}},
+		{pair: &syncer.Pair{Others: []store.ID{}, Base: []store.ID{}, Target: []store.ID{id(6)}, Sketch: true}},
+		{marks: syncer.Sketch{10, 1 << 31}},
 	}
 	var failed bytes.Buffer
 	w := wire.NewWriter(&failed)
@@ -168,9 +179,12 @@ func drawItem() *rapid.Generator[item] {
 	})
 	wants := rapid.Map(rapid.SliceOfN(rapid.Bool(), 0, 70), func(bs []bool) item { return item{wants: bs} })
 	pair := rapid.Custom(func(t *rapid.T) item {
-		p := &syncer.Pair{Base: []store.ID{}, BaseOffset: rapid.Int64Min(0).Draw(t, "base offset"), Offset: rapid.Int64Min(0).Draw(t, "offset")}
+		p := &syncer.Pair{Others: []store.ID{}, Base: []store.ID{}, Sketch: rapid.Bool().Draw(t, "sketch"), BaseOffset: rapid.Int64Min(0).Draw(t, "base offset"), Offset: rapid.Int64Min(0).Draw(t, "offset")}
 		for _, b := range rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "base") {
 			p.Base = append(p.Base, id(b))
+		}
+		for _, b := range rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "others") {
+			p.Others = append(p.Others, id(b))
 		}
 		for _, b := range rapid.SliceOfN(rapid.Byte(), 1, 5).Draw(t, "target") {
 			p.Target = append(p.Target, id(b))
@@ -183,7 +197,14 @@ func drawItem() *rapid.Generator[item] {
 			Data: rapid.SliceOfN(rapid.Byte(), 0, 100).Draw(t, "data"),
 		}}
 	})
-	return rapid.OneOf(ids, frame, wants, pair, delta)
+	marks := rapid.Map(rapid.SliceOfN(rapid.Uint32(), 0, 9), func(ms []uint32) item {
+		it := item{marks: syncer.Sketch{}}
+		for _, m := range ms {
+			it.marks = append(it.marks, syncer.Mark(m))
+		}
+		return it
+	})
+	return rapid.OneOf(ids, frame, wants, pair, delta, marks)
 }
 
 // TestRoundTrip checks that what was written is read, however the bytes
@@ -240,13 +261,18 @@ func TestRefused(t *testing.T) {
 		"a later version":     {"SLWS\x02\x00\x00\x00" + ends, syncer.ErrProtocol},
 		"version 0":           {"SLWS\x00\x00\x00\x00" + ends, syncer.ErrProtocol},
 		"type 0":              {header + raw(0, 0, ""), syncer.ErrMalformed},
-		"type 8":              {header + raw(8, 0, ""), syncer.ErrMalformed},
-		"a short pair":        {header + raw(6, 19, strings.Repeat("\x00", 19)), syncer.ErrMalformed},
-		"a pair of nothing":   {header + raw(6, 20, strings.Repeat("\x00", 20)), syncer.ErrMalformed},
-		"a pair cut short":    {header + raw(6, 20, strings.Repeat("\x00", 16)+"\x01\x00\x00\x00"), syncer.ErrMalformed},
-		"a base before 0":     {header + raw(6, 20+32, strings.Repeat("\xff", 8)+strings.Repeat("\x00", 10)+"\x01\x00"+strings.Repeat("\x01", 32)), syncer.ErrMalformed},
-		"too many of a pair":  {header + raw(6, 20+32*2049, strings.Repeat("\x00", 18)+"\x01\x08"+strings.Repeat("\x01", 32*2049)), syncer.ErrTooLarge},
-		"too long a pair":     {header + raw(6, 20+32*(4096+2048)+1, ""), syncer.ErrTooLarge},
+		"type 9":              {header + raw(9, 0, ""), syncer.ErrMalformed},
+		"a short pair":        {header + raw(6, 22, strings.Repeat("\x00", 22)), syncer.ErrMalformed},
+		"a pair of nothing":   {header + raw(6, 23, strings.Repeat("\x00", 23)), syncer.ErrMalformed},
+		"a pair cut short":    {header + raw(6, 23, strings.Repeat("\x00", 19)+"\x01\x00\x00\x00"), syncer.ErrMalformed},
+		"a pair of kind 2":    {header + raw(6, 23+32, "\x02"+strings.Repeat("\x00", 20)+"\x01\x00"+strings.Repeat("\x01", 32)), syncer.ErrMalformed},
+		"a base before 0":     {header + raw(6, 23+32, "\x00"+strings.Repeat("\xff", 8)+strings.Repeat("\x00", 12)+"\x01\x00"+strings.Repeat("\x01", 32)), syncer.ErrMalformed},
+		"too many of a pair":  {header + raw(6, 23+32*2049, strings.Repeat("\x00", 21)+"\x01\x08"+strings.Repeat("\x01", 32*2049)), syncer.ErrTooLarge},
+		"too many others":     {header + raw(6, 23+32*258, strings.Repeat("\x00", 17)+"\x01\x01\x00\x00\x01\x00"+strings.Repeat("\x01", 32*258)), syncer.ErrTooLarge},
+		"too long a pair":     {header + raw(6, 23+32*(256+4096+2048)+1, ""), syncer.ErrTooLarge},
+		"a short sketch":      {header + raw(8, 3, "\x00\x00\x00"), syncer.ErrMalformed},
+		"half a mark":         {header + raw(8, 6, "\x00\x00\x00\x00\x01\x01"), syncer.ErrMalformed},
+		"too long a sketch":   {header + raw(8, 4+4*16385, ""), syncer.ErrTooLarge},
 		"a short delta":       {header + raw(7, 5, "\x00\x00\x00\x00\x01"), syncer.ErrMalformed},
 		"a delta cut short":   {header + raw(7, 6, "\x00\x00\x00\x00\x01\x00"), syncer.ErrMalformed},
 		"an empty chunk":      {header + raw(7, 10, "\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"), syncer.ErrMalformed},
@@ -458,7 +484,7 @@ func FuzzReader(f *testing.F) {
 				if bad != nil {
 					return
 				}
-				payloads += 20 + 32*len(p.Base) + 32*len(p.Target)
+				payloads += 23 + 32*p.Chunks()
 				err = w.Pair(p)
 			case wire.Delta:
 				n, d, bad := rec.Delta()
@@ -467,6 +493,10 @@ func FuzzReader(f *testing.F) {
 				}
 				payloads += 6 + 4*len(d.Lens) + len(d.Data)
 				err = w.Delta(n, d)
+			case wire.Sketch:
+				n, s := rec.Sketch()
+				payloads += 4 + 4*len(s)
+				err = w.Sketch(n, s)
 			default:
 				t.Fatalf("record of type %d", rec.Type)
 			}

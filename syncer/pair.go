@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"satchel/store"
+	"satchel/store/deflate"
 	"satchel/store/delta"
 )
 
@@ -55,20 +56,31 @@ func (p *Pair) Sources() []store.ID {
 // A Delta is what makes the target of a pair of its base.
 type Delta struct {
 	Lens []int  // plaintext bytes of the target's chunks
+	Open int    // bytes of the target's open form, if that is what Data makes, else 0
 	Data []byte // as package delta codes it
 }
 
 // MaxDelta is the longest coded delta, in bytes.
-const MaxDelta = 2 + 4*MaxPairTarget + delta.MaxTarget + 1<<10
+const MaxDelta = 2 + 4*MaxPairTarget + 4 + delta.MaxTarget + 1<<10
+
+// isOpen marks the number of chunks of a delta of open forms.
+const isOpen = 1 << 15
 
 var le = binary.LittleEndian
 
 // Append appends the delta as it crosses the wire. docs/format/sync.md has the
 // bytes.
 func (d *Delta) Append(b []byte) []byte {
-	b = le.AppendUint16(b, uint16(len(d.Lens)))
+	n := uint16(len(d.Lens))
+	if d.Open > 0 {
+		n |= isOpen
+	}
+	b = le.AppendUint16(b, n)
 	for _, n := range d.Lens {
 		b = le.AppendUint32(b, uint32(n))
+	}
+	if d.Open > 0 {
+		b = le.AppendUint32(b, uint32(d.Open))
 	}
 	return append(b, d.Data...)
 }
@@ -77,11 +89,15 @@ func (d *Delta) Append(b []byte) []byte {
 // fails with [ErrMalformed], and with [ErrTooLarge] when the target would be
 // larger than one may be.
 func ParseDelta(b []byte) (Delta, error) {
-	if len(b) < 2 || len(b) < 2+4*int(le.Uint16(b)) || le.Uint16(b) > MaxPairTarget {
-		return Delta{}, fmt.Errorf("delta of %d bytes: %w", len(b), ErrMalformed)
+	malformed := fmt.Errorf("delta of %d bytes: %w", len(b), ErrMalformed)
+	if len(b) < 2 {
+		return Delta{}, malformed
 	}
-	d := Delta{Lens: make([]int, le.Uint16(b))}
-	b = b[2:]
+	n, open := int(le.Uint16(b)&^isOpen), le.Uint16(b)&isOpen != 0
+	if b = b[2:]; len(b) < 4*n || n > MaxPairTarget {
+		return Delta{}, malformed
+	}
+	d := Delta{Lens: make([]int, n)}
 	size := 0
 	for i := range d.Lens {
 		n := le.Uint32(b)
@@ -92,6 +108,15 @@ func ParseDelta(b []byte) (Delta, error) {
 		if size += int(n); size > delta.MaxTarget {
 			return Delta{}, fmt.Errorf("delta that makes more than %d bytes: %w", delta.MaxTarget, ErrTooLarge)
 		}
+	}
+	if open {
+		if len(b) < 4 || le.Uint32(b) == 0 {
+			return Delta{}, malformed
+		}
+		if le.Uint32(b) > deflate.MaxOpen {
+			return Delta{}, fmt.Errorf("delta that makes an open form of %d bytes: %w", le.Uint32(b), ErrTooLarge)
+		}
+		d.Open, b = int(le.Uint32(b)), b[4:]
 	}
 	d.Data = b
 	return d, nil

@@ -88,7 +88,7 @@ func (c *Codec) Make(ctx context.Context, p *syncer.Pair) (d syncer.Delta, err e
 	if d.Lens, err = c.read(ctx, p.Target, target, delta.MaxTarget); err != nil {
 		return d, err
 	}
-	d.Data = delta.Encode(nil, from, delta.Span{Data: *target, Offset: p.Offset})
+	d.Data, d.Open = encode(from, delta.Span{Data: *target, Offset: p.Offset})
 	return d, nil
 }
 
@@ -126,11 +126,10 @@ func (c *Codec) Apply(ctx context.Context, p *syncer.Pair, d syncer.Delta, take 
 	if err != nil {
 		return err
 	}
-	target, err := delta.Decode((*buf)[:0], from, p.Offset, d.Size(), d.Data)
+	target, err := decode(buf, from, p.Offset, &d)
 	if err != nil {
 		return fmt.Errorf("%w: %w", syncer.ErrForged, err)
 	}
-	*buf = target
 	chunks := make([][]byte, len(d.Lens))
 	for i, n := range d.Lens {
 		chunks[i], target = target[:n:n], target[n:]

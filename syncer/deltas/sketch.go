@@ -2,7 +2,6 @@ package deltas
 
 import (
 	"context"
-	"slices"
 
 	"satchel/store/delta"
 	"satchel/syncer"
@@ -41,29 +40,44 @@ func Marks(data []byte, found func(syncer.Mark)) {
 	}
 }
 
-// Sketch returns the sketch of a pair. It fails as [Codec.Make] does.
+// Sketch returns the sketch of a pair: of the open forms, where that is shorter. It
+// fails as [Codec.Make] does.
 func (c *Codec) Sketch(ctx context.Context, p *syncer.Pair) (syncer.Sketch, error) {
 	release, err := c.reserve(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	buf := buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
-	defer buffers.Put(buf)
+	base, target := buffers.Get().(*[]byte), buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // it holds nothing else
+	defer buffers.Put(base)
+	defer buffers.Put(target)
+	from, err := c.base(ctx, p, base)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.read(ctx, p.Target, target, delta.MaxTarget); err != nil {
+		return nil, err
+	}
+	sketch := lacks(*base, *target)
+	forms := newForms()
+	defer forms.free()
+	if from, to, ok := forms.of(from, delta.Span{Data: *target}); ok {
+		if other := lacks(from.Data, to.Data); len(other) < len(sketch) {
+			return other, nil
+		}
+	}
+	return sketch, nil
+}
+
+// lacks returns the marks of a target that a base does not have.
+func lacks(base, target []byte) (sketch syncer.Sketch) {
 	met := map[syncer.Mark]struct{}{}
-	if _, err := c.base(ctx, p, buf); err != nil {
-		return nil, err
-	}
-	Marks(*buf, func(m syncer.Mark) { met[m] = struct{}{} })
-	if _, err := c.read(ctx, p.Target, buf, delta.MaxTarget); err != nil {
-		return nil, err
-	}
-	var marks syncer.Sketch
-	Marks(*buf, func(m syncer.Mark) {
-		if _, ok := met[m]; !ok && len(marks) < syncer.MaxMarks {
+	Marks(base, func(m syncer.Mark) { met[m] = struct{}{} })
+	Marks(target, func(m syncer.Mark) {
+		if _, ok := met[m]; !ok && len(sketch) < syncer.MaxMarks {
 			met[m] = struct{}{}
-			marks = append(marks, m)
+			sketch = append(sketch, m)
 		}
 	})
-	return slices.Clip(marks), nil
+	return sketch
 }

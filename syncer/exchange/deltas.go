@@ -241,7 +241,7 @@ func (q *deltaRequest) receive(ctx context.Context, eg *errgroup.Group, i int, d
 		return err
 	}
 	return q.fetcher.receive(ctx, eg, func(ctx context.Context, data []byte) error {
-		return q.apply(ctx, &q.pairs[i], syncer.Delta{Lens: d.Lens, Data: data})
+		return q.apply(ctx, &q.pairs[i], syncer.Delta{Lens: d.Lens, Open: d.Open, Data: data})
 	})(d.Data)
 }
 

@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"satchel/store"
+	"satchel/store/deflate"
 	"satchel/syncer"
 	"satchel/syncer/wire"
 )
@@ -103,7 +104,7 @@ func read(r io.Reader, want []item) (got []item, err error) {
 			if err != nil || n != 3 {
 				return got, fmt.Errorf("delta of pair %d: %w", n, err)
 			}
-			it.delta = &syncer.Delta{Lens: d.Lens, Data: append([]byte{}, d.Data...)}
+			it.delta = &syncer.Delta{Lens: d.Lens, Open: d.Open, Data: append([]byte{}, d.Data...)}
 		case wire.Sketch:
 			n, s := rec.Sketch()
 			if n != 3 {
@@ -132,6 +133,7 @@ func TestGolden(t *testing.T) {
 		{ids: []store.ID{}},
 		{pair: &syncer.Pair{Others: []store.ID{id(2), id(9)}, Base: []store.ID{id(4)}, BaseOffset: 5, Target: []store.ID{id(6), id(7)}, Offset: 1 << 40}},
 		{delta: &syncer.Delta{Lens: []int{8, 9}, Data: []byte("a delta")}},
+		{delta: &syncer.Delta{Lens: []int{8}, Open: 77, Data: []byte("another")}},
 		{pair: &syncer.Pair{Others: []store.ID{}, Base: []store.ID{}, Target: []store.ID{id(6)}, Sketch: true}},
 		{marks: syncer.Sketch{10, 1 << 31}},
 	}
@@ -194,6 +196,7 @@ func drawItem() *rapid.Generator[item] {
 	delta := rapid.Custom(func(t *rapid.T) item {
 		return item{delta: &syncer.Delta{
 			Lens: rapid.SliceOfN(rapid.IntRange(1, store.MaxChunk), 1, 2).Draw(t, "lens"),
+			Open: rapid.OneOf(rapid.Just(0), rapid.IntRange(1, deflate.MaxOpen)).Draw(t, "open"),
 			Data: rapid.SliceOfN(rapid.Byte(), 0, 100).Draw(t, "data"),
 		}}
 	})
@@ -278,6 +281,9 @@ func TestRefused(t *testing.T) {
 		"an empty chunk":      {header + raw(7, 10, "\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"), syncer.ErrMalformed},
 		"too long a chunk":    {header + raw(7, 10, "\x00\x00\x00\x00\x01\x00\x01\x00\x40\x00"), syncer.ErrMalformed},
 		"too large a target":  {header + raw(7, 18, "\x00\x00\x00\x00\x03\x00"+strings.Repeat("\x00\x00\x40\x00", 3)), syncer.ErrTooLarge},
+		"no open form":        {header + raw(7, 10, "\x00\x00\x00\x00\x00\x80\x00\x00\x00\x00"), syncer.ErrMalformed},
+		"half an open form":   {header + raw(7, 9, "\x00\x00\x00\x00\x00\x80\x01\x00\x00"), syncer.ErrMalformed},
+		"a long open form":    {header + raw(7, 10, "\x00\x00\x00\x00\x00\x80\x01\x00\x80\x00"), syncer.ErrTooLarge},
 		"too long a delta":    {header + raw(7, 4+9<<20, ""), syncer.ErrTooLarge},
 		"type 255":            {header + raw(255, 0, ""), syncer.ErrMalformed},
 		"IDs of 33 bytes":     {header + raw(1, 33, strings.Repeat("x", 33)), syncer.ErrMalformed},
@@ -492,6 +498,9 @@ func FuzzReader(f *testing.F) {
 					return
 				}
 				payloads += 6 + 4*len(d.Lens) + len(d.Data)
+				if d.Open > 0 {
+					payloads += 4
+				}
 				err = w.Delta(n, d)
 			case wire.Sketch:
 				n, s := rec.Sketch()

@@ -12,6 +12,11 @@ var (
 	gzipMagic = []byte("\x1f\x8b\x08")
 )
 
+// Begins reports whether a file that begins so is a zip archive or one of gzip.
+func Begins(file []byte) bool {
+	return bytes.HasPrefix(file, zipMagic) || bytes.HasPrefix(file, gzipMagic)
+}
+
 // heads yields where in a run streams may begin: after what looks like the head of
 // a file in a zip archive or of one of gzip.
 func heads(run []byte) iter.Seq[int] {

@@ -262,7 +262,7 @@ func (q *deltaRequest) apply(ctx context.Context, p *pairing, d syncer.Delta) er
 		return fmt.Errorf("delta of chunk %s: %w", p.Target[0].Short(), err)
 	}
 	if q.take == nil {
-		q.meter.moved(int64(len(p.Target)), int64(d.Size()), int64(d.Size()))
+		q.meter.brought(p.pieces)
 	}
 	return nil
 }

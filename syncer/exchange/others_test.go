@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"fmt"
@@ -29,7 +30,10 @@ func noise(seed uint64, n int) []byte {
 	return b
 }
 
-// commitFiles makes a version of files, each of one chunk.
+// cutAt is where the files of tests are cut.
+const cutAt = 60_000
+
+// commitFiles makes a version of files, which are cut where nothing shifts.
 func (h *home) commitFiles(t fataler, files map[string][]byte) store.ID {
 	t.Helper()
 	ctx := context.Background()
@@ -37,9 +41,11 @@ func (h *home) commitFiles(t fataler, files map[string][]byte) store.ID {
 	defer w.Close()
 	tree := layers.Tree{{Type: layers.Dir, Mode: 0o755}}
 	for path, b := range files {
-		id := must(w.Put(ctx, b))(t)[0]
-		tree = append(tree, layers.Entry{Path: path, Type: layers.Regular, Mode: 0o644, Size: int64(len(b)),
-			Extents: []layers.Extent{{ID: id, Len: int64(len(b))}}})
+		e := layers.Entry{Path: path, Type: layers.Regular, Mode: 0o644, Size: int64(len(b))}
+		for c := range slices.Chunk(b, cutAt) {
+			e.Extents = append(e.Extents, layers.Extent{ID: must(w.Put(ctx, c))(t)[0], Len: int64(len(c))})
+		}
+		tree = append(tree, e)
 	}
 	tree.Sort()
 	head := must(h.Heads().Head(ctx, h.layer))(t)
@@ -93,6 +99,65 @@ func TestWhatIsElsewhereDoesNotMove(t *testing.T) {
 				t.Error("the trees differ")
 			}
 		})
+	}
+}
+
+// TestArchiveMovesLittle edits the text of an office document so far behind its
+// begin that the first chunks stay, and so does what lies behind.
+func TestArchiveMovesLittle(t *testing.T) {
+	archive := func(text []byte) []byte {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		for _, data := range [][]byte{text, noise(2, 1000)} {
+			if _, err := must(z.Create("content.xml"))(t).Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	letters := noise(1, 8_000)
+	r := rand.New(rand.NewPCG(5, 5))
+	var text []byte
+	for len(text) < 1<<20 {
+		at := 4 * r.IntN(len(letters)/4)
+		text = append(append(text, letters[at:at+4]...), ' ')
+	}
+	old := archive(text)
+	at := len(text) * 8 / 10
+	edited := archive(slices.Concat(text[:at], []byte("a new paragraph "), text[at:]))
+	if !bytes.Equal(old[:2*cutAt], edited[:2*cutAt]) {
+		t.Fatal("the first chunks differ")
+	}
+	dir := memoryDir(t)
+	a := newHome(t, dir, nil)
+	p := newPeer(newHome(t, dir, a), 1)
+	b := newHome(t, dir, a)
+	first := a.commitFiles(t, map[string][]byte{"letter.odt": old})
+	if err := Push(t.Context(), a.Store, p, a.layer, store.ID{}, first, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pull(b, p, first, nil, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	second := a.commitFiles(t, map[string][]byte{"letter.odt": edited})
+	p.forget()
+	if err := Push(t.Context(), a.Store, p, a.layer, first, second, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sent := p.stored
+	p.forget()
+	if err := pull(b, p, second, nil, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes sent, %d fetched, of a document of %d", sent, p.stored, len(edited))
+	if sent > 4000 || p.stored > 4000 {
+		t.Errorf("%d bytes sent, %d fetched, of a document of %d", sent, p.stored, len(edited))
+	}
+	if !reflect.DeepEqual(b.tree(t, second), a.tree(t, second)) {
+		t.Error("the trees differ")
 	}
 }
 

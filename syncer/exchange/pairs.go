@@ -2,13 +2,13 @@ package exchange
 
 import (
 	"context"
-	"path"
+	"errors"
 	"slices"
-	"strings"
 
 	"satchel/layers"
 	"satchel/layers/manifest"
 	"satchel/store"
+	"satchel/store/deflate"
 	"satchel/store/delta"
 	"satchel/syncer"
 )
@@ -22,14 +22,15 @@ const (
 	together     = 1 << 20  // bytes of those in one pair
 	leastTarget  = 64       // bytes; a smaller target is not worth a pair
 	leastSlack   = 32 << 10 // bytes of a base beyond twice the target
+	mostLead     = 1 << 20  // bytes of an archive before a run, in a target for its sake
 	pairsRequest = 4 << 20  // bytes of targets in one request, and a pair's more
 )
 
 // A pairing is a pair and the sizes of its target's chunks.
 type pairing struct {
 	syncer.Pair
-	pieces   []piece       // of the target
-	size     int           // bytes of those
+	pieces   []piece       // of the target, but for its lead
+	size     int           // bytes of the target
 	base     int           // bytes of the base
 	contents bool          // of files, not manifests
 	sketch   syncer.Sketch // where the base lacks much of the target
@@ -111,36 +112,6 @@ func (p *planner) trees(ctx context.Context, from, to layers.Root) error {
 	return nil
 }
 
-// look goes through a whole tree for what new files may be like that are like
-// nothing that was changed or removed: a kernel is installed beside another.
-func (p *planner) look(ctx context.Context, from layers.Root, files []manifest.Change, old *bases) error {
-	paths, names := map[string]bool{}, map[string]bool{}
-	var size int64
-	for _, c := range files {
-		if c.From == nil && old.like(c.To) == nil {
-			paths[unnumbered(c.Path)], names[unnumbered(path.Base(c.Path))] = true, true
-			size += c.To.Size
-		}
-	}
-	if size < leastLook {
-		return nil
-	}
-	for c, err := range manifest.Diff(ctx, p.get, layers.Root{}, from) {
-		if err != nil {
-			return err
-		}
-		if c.To.Type != layers.Regular || c.To.Size == 0 {
-			continue
-		}
-		if key := unnumbered(c.Path); paths[key] {
-			old.paths[key] = c.To
-		} else if key := unnumbered(path.Base(c.Path)); names[key] && old.names[key] == nil {
-			old.names[key] = c.To
-		}
-	}
-	return nil
-}
-
 // gather makes pairs without a base of what is like nothing: many small files
 // are coded shorter together.
 func (p *planner) gather() {
@@ -150,52 +121,9 @@ func (p *planner) gather() {
 			size += p.rest[n].len
 			n++
 		}
-		p.emit(pairOf(nil, p.rest[:n]))
+		p.emit(pairOf(nil, nil, p.rest[:n]))
 		p.rest = p.rest[n:]
 	}
-}
-
-// bases are older files by what newer ones may resemble them in.
-type bases struct {
-	paths, names map[string]*layers.Entry // with digits taken out; of files that are gone, or that were looked for
-	chunks       map[store.ID]*layers.Entry
-}
-
-func (b *bases) add(e *layers.Entry, stays bool) {
-	for _, x := range e.Extents {
-		if !x.ID.IsZero() {
-			b.chunks[x.ID] = e
-		}
-	}
-	if !stays {
-		b.paths[unnumbered(e.Path)] = e
-		b.names[unnumbered(path.Base(e.Path))] = e
-	}
-}
-
-// like returns the file that a new one was most likely made of: one that has a
-// chunk in common with it, the one at its path in another version, one of its
-// name elsewhere; or nil.
-func (b *bases) like(e *layers.Entry) *layers.Entry {
-	for _, x := range e.Extents {
-		if old := b.chunks[x.ID]; old != nil {
-			return old
-		}
-	}
-	if old := b.paths[unnumbered(e.Path)]; old != nil {
-		return old
-	}
-	return b.names[unnumbered(path.Base(e.Path))]
-}
-
-// unnumbered takes the digits out of a path, so that versions of a file meet.
-func unnumbered(path string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
-		}
-		return r
-	}, path)
 }
 
 // A place is a chunk and where in its file it lies.
@@ -254,7 +182,11 @@ func (p *planner) file(ctx context.Context, old, file *layers.Entry) error {
 		if before < after {
 			before = after
 		}
-		p.cut(from, after, before, to[i:i+n])
+		lead, err := p.lead(ctx, from, at, to[:i])
+		if err != nil {
+			return err
+		}
+		p.cut(from, after, before, lead, to[i:i+n])
 		i += n
 	}
 	return nil
@@ -288,8 +220,30 @@ func (p *planner) wanted(ctx context.Context, to []place) ([]bool, error) {
 	return want, nil
 }
 
-// cut makes pairs of a run, which lies where from[after:before] did.
-func (p *planner) cut(from []place, after, before int, run []place) {
+// lead returns the chunks right before a run of an archive that the older one has,
+// too. With them in the target the stream in which the run begins can be opened.
+func (p *planner) lead(ctx context.Context, older []place, at map[store.ID]int, before []place) ([]place, error) {
+	first, size := len(before), 0
+	for first > 0 && size+before[first-1].len <= mostLead {
+		if _, ok := at[before[first-1].id]; !ok {
+			break
+		}
+		first--
+		size += before[first].len
+	}
+	if first == len(before) {
+		return nil, nil
+	}
+	b, err := p.get.Get(ctx, older[0].id)
+	if errors.Is(err, store.ErrNotExist) || errors.Is(err, store.ErrCorrupt) || err == nil && !deflate.Begins(b) {
+		return nil, nil
+	}
+	return before[first:], err
+}
+
+// cut makes pairs of a run, which lies where from[after:before] did. The first has
+// the lead in its target, too.
+func (p *planner) cut(from []place, after, before int, lead, run []place) {
 	if len(from) == 0 {
 		p.rest = append(p.rest, run...)
 		return
@@ -313,7 +267,12 @@ func (p *planner) cut(from []place, after, before int, run []place) {
 			// The same share of the way through the older part.
 			low := start + int64(float64(gap)*float64(done)/float64(whole))
 			high := start + int64(float64(gap)*float64(done+int64(size))/float64(whole))
-			p.emit(pairOf(around(from, low, high, 2*size+leastSlack), run[:n]))
+			if len(lead)+n > syncer.MaxPairTarget || bytesOf(lead)+int64(size) > deflate.MaxRun {
+				lead = nil
+			}
+			low = max(low-bytesOf(lead), 0)
+			p.emit(pairOf(around(from, low, high, 2*(size+int(bytesOf(lead)))+leastSlack), lead, run[:n]))
+			lead = nil
 		}
 		done += int64(size)
 		run = run[n:]
@@ -367,8 +326,9 @@ func upTo(places []place, offset int64) int {
 	return n
 }
 
-func pairOf(base, target []place) pairing {
-	p := pairing{Pair: syncer.Pair{Offset: target[0].offset}, contents: true}
+// pairOf pairs a base with a target: a run, after its lead if it has one.
+func pairOf(base, lead, run []place) pairing {
+	p := pairing{contents: true}
 	for i, c := range base {
 		if i == 0 {
 			p.BaseOffset = c.offset
@@ -376,10 +336,15 @@ func pairOf(base, target []place) pairing {
 		p.Base = append(p.Base, c.id)
 		p.base += c.len
 	}
-	for _, c := range target {
+	for i, c := range slices.Concat(lead, run) {
+		if i == 0 {
+			p.Offset = c.offset
+		}
 		p.Target = append(p.Target, c.id)
-		p.pieces = append(p.pieces, piece{c.id, int64(c.len)})
 		p.size += c.len
+		if i >= len(lead) {
+			p.pieces = append(p.pieces, piece{c.id, int64(c.len)})
+		}
 	}
 	return p
 }

@@ -298,3 +298,55 @@ func TestDeltasAreVerified(t *testing.T) {
 		t.Errorf("push to a server that takes no deltas: %v", err)
 	}
 }
+
+// oneChunk is a store in which all chunks are the same.
+type oneChunk []byte
+
+func (b oneChunk) Get(context.Context, store.ID) ([]byte, error) {
+	if b == nil {
+		return nil, fmt.Errorf("chunk: %w", store.ErrCorrupt)
+	}
+	return b, nil
+}
+
+// TestLead checks what of an archive is in the target of its first changed run.
+func TestLead(t *testing.T) {
+	zip, gzip := oneChunk("PK\x03\x04 and so on"), oneChunk("\x1f\x8b\x08 and so on")
+	for name, c := range map[string]struct {
+		get      store.Getter
+		from, to []int
+		target   []int // of the last pair
+		lead     int
+	}{
+		"all before":    {zip, upFrom(1, 5), []int{1, 2, 3, 9, 5}, []int{1, 2, 3, 9}, 3},
+		"of gzip":       {gzip, upFrom(1, 5), []int{1, 2, 3, 9}, []int{1, 2, 3, 9}, 3},
+		"nothing":       {zip, upFrom(1, 5), []int{9, 2, 3}, []int{9}, 0},
+		"no archive":    {oneChunk("text"), upFrom(1, 5), []int{1, 2, 3, 9, 5}, []int{9}, 0},
+		"damaged":       {oneChunk(nil), upFrom(1, 5), []int{1, 2, 3, 9, 5}, []int{9}, 0},
+		"a second run":  {zip, upFrom(1, 7), []int{1, 8, 3, 4, 9, 6, 7}, []int{3, 4, 9}, 2},
+		"one MiB":       {zip, upFrom(1, 40), append(upFrom(1, 39), 99), append(upFrom(14, 26), 99), 26},
+		"too long":      {zip, upFrom(1, 40), append(upFrom(1, 10), upFrom(101, 100)...), upFrom(101, 100), 0},
+		"chunks apart":  {zip, upFrom(1, 5), []int{3, 1, 9}, []int{3, 1, 9}, 2},
+		"all are there": {zip, upFrom(1, 5), []int{1, 2, 3}, nil, 0},
+	} {
+		var last pairing
+		p := &planner{get: c.get, done: idSet{}, emit: func(q pairing) { last = q }}
+		from, to := file("a", c.from...), file("a", c.to...)
+		for _, x := range from.Extents {
+			p.done.add(x.ID)
+		}
+		if err := p.file(t.Context(), &from, &to); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbersOf(last.Target); !slices.Equal(got, c.target) {
+			t.Errorf("%s: target %v, want %v", name, got, c.target)
+			continue
+		}
+		if len(last.Target) > 0 && (len(last.pieces) != len(c.target)-c.lead || last.size != 40_000*len(c.target)) {
+			t.Errorf("%s: %d of %d chunks are to move, %d bytes", name, len(last.pieces), len(last.Target), last.size)
+		}
+		if c.lead > 0 && !slices.Contains(numbersOf(last.Base), c.target[0]) {
+			t.Errorf("%s: the base %v does not hold the lead", name, numbersOf(last.Base))
+		}
+	}
+}

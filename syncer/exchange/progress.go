@@ -46,6 +46,13 @@ func (m *meter) moved(chunks, bytes, logical int64) {
 	})
 }
 
+// brought counts chunks of files that were moved.
+func (m *meter) brought(pieces []piece) {
+	var s Size
+	s.add(pieces)
+	m.moved(s.Chunks, s.Bytes, s.Bytes)
+}
+
 // settle tells that all that has to be moved is known. What was not looked at is
 // there.
 func (m *meter) settle() { m.change(func() { m.settled = true }) }

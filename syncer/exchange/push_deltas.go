@@ -174,8 +174,7 @@ func (p *pusher) request(ctx context.Context, pairs []pairing) error {
 			return nil
 		})
 		if err == nil {
-			chunks, size := sizeOf(pairs)
-			p.meter.moved(int64(chunks), int64(size), int64(size))
+			p.meter.brought(piecesOf(pairs))
 		}
 		return len(pairs) < before, err
 	})

@@ -138,10 +138,10 @@ type Mark uint32
 type Sketch []Mark
 
 // A sketch has no more marks than MaxMarks. One of fewer than LeastMarks is not
-// worth another way.
+// worth asking again.
 const (
 	MaxMarks   = 16384
-	LeastMarks = 2
+	LeastMarks = 3
 )
 
 // Append appends the sketch as it crosses the wire: its marks, 4 bytes each.

@@ -104,10 +104,8 @@ func (p *pusher) sketch(ctx context.Context, pairs []pairing) error {
 			continue
 		}
 		eg.Go(func() error {
-			s, err := p.codec.Sketch(ctx, &pairs[i].Pair)
-			if len(s) >= syncer.LeastMarks {
-				pairs[i].sketch = s
-			}
+			var err error
+			pairs[i].sketch, err = p.codec.Sketch(ctx, &pairs[i].Pair)
 			return err
 		})
 	}

@@ -86,10 +86,15 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 		}
 		pairs = rest
 	}
-	if _, size := sizeOf(pairs); size <= mostSketched {
-		for i := range pairs {
-			pairs[i].Sketch = true
-		}
+	return f.ask(ctx, pairs, base, v)
+}
+
+// ask asks for pairs, and for those of which the server tells what their bases
+// lack once more, with what was found of that in the older version.
+func (f *fetcher) ask(ctx context.Context, pairs []pairing, older, newer layers.Version) error {
+	_, size := sizeOf(pairs)
+	for i := range pairs {
+		pairs[i].Sketch = size <= mostSketched
 	}
 	if err := f.requests(ctx, pairs, nil); err != nil {
 		return err
@@ -98,7 +103,7 @@ func (f *fetcher) deltas(ctx context.Context, v layers.Version, nodes idSet, hel
 	for i := range pairs {
 		pairs[i].Sketch = false
 	}
-	if err := refer(ctx, f.st, pairs, base, v, f.opt.Deltas); err != nil {
+	if err := refer(ctx, f.st, pairs, older, newer, f.opt.Deltas); err != nil {
 		return err
 	}
 	return f.requests(ctx, pairs, nil)

@@ -31,7 +31,9 @@ import (
 	"satchel/syncer"
 )
 
-// room bounds the bytes of the bases and targets that are worked on together.
+// room bounds the bytes of the bases and targets that are worked on together. The
+// open forms of archives, which are small, take up to 24 MiB more for each
+// processor.
 const room = delta.MaxBase + 2*delta.MaxTarget
 
 // buffers spare the memory of bases and targets.

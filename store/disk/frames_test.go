@@ -357,7 +357,7 @@ func TestHasKeepsWhatItPromised(t *testing.T) {
 	ids := put(t, s, chunks...)
 	round := func() {
 		t.Helper()
-		if err := s.round(t.Context(), toyWalk(s), &GCResult{}); err != nil {
+		if err := s.round(t.Context(), toyWalk(s), nil, &GCResult{}); err != nil {
 			t.Fatal(err)
 		}
 	}

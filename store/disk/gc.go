@@ -27,13 +27,16 @@ type GCResult struct {
 	Litter      int64 `json:"litter"`       // temporary files removed
 }
 
-// GC removes what neither a head nor a lease reaches. It blocks nobody for
+// GC removes what neither a head nor a lease reaches, nor a version that keep
+// names. Keep is asked after the leases have been read, so that what comes to be
+// kept before its lease ends is kept throughout; a version that is not there is
+// passed over. It blocks nobody for
 // long and may run while others read, write, commit or themselves die. Only
 // one gc runs at a time; a second fails with [store.ErrBusy]. When the walk
 // fails, because a chunk is missing or damaged, nothing is removed.
 //
 // The algorithm and its proof are in docs/durability.md.
-func (s *Store) GC(ctx context.Context, walk store.Walker) (GCResult, error) {
+func (s *Store) GC(ctx context.Context, walk store.Walker, keep ...func() ([]store.ID, error)) (GCResult, error) {
 	var res GCResult
 	unlock, err := s.lockGC()
 	if err != nil {
@@ -45,7 +48,7 @@ func (s *Store) GC(ctx context.Context, walk store.Walker) (GCResult, error) {
 	}
 	// The first round condemns what the second may sweep.
 	for range 2 {
-		if err := s.round(ctx, walk, &res); err != nil {
+		if err := s.round(ctx, walk, keep, &res); err != nil {
 			return res, fmt.Errorf("gc: %w", err)
 		}
 		if res.Condemned == 0 {
@@ -83,7 +86,7 @@ func (s *Store) lockGC() (unlock func(), err error) {
 
 // round looks once at what is reached. The order in which it looks is what
 // makes it safe: writers first, then chunks, then roots.
-func (s *Store) round(ctx context.Context, walk store.Walker, res *GCResult) error {
+func (s *Store) round(ctx context.Context, walk store.Walker, keep []func() ([]store.ID, error), res *GCResult) error {
 	before, err := s.heads.State(ctx)
 	if err != nil {
 		return err
@@ -96,8 +99,12 @@ func (s *Store) round(ctx context.Context, walk store.Walker, res *GCResult) err
 	if err != nil {
 		return err
 	}
+	kept, err := s.kept(ctx, keep)
+	if err != nil {
+		return err
+	}
 	m := newMarks(candidates)
-	for _, root := range now.Roots() {
+	for _, root := range append(now.Roots(), kept...) {
 		if err := walk(ctx, root, m.visit); err != nil {
 			return fmt.Errorf("walk from version %s: %w: this round removes nothing", root.Short(), err)
 		}
@@ -108,6 +115,26 @@ func (s *Store) round(ctx context.Context, walk store.Walker, res *GCResult) err
 	}
 	res.Condemned = int64(len(v.condemn) + v.waiting)
 	return s.heads.Advance(ctx)
+}
+
+// kept returns the versions that are to be kept and are there.
+func (s *Store) kept(ctx context.Context, keep []func() ([]store.ID, error)) (kept []store.ID, err error) {
+	for _, ask := range keep {
+		ids, err := ask()
+		if err != nil {
+			return nil, err
+		}
+		entries, err := s.index.Lookup(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range entries {
+			if e.Found {
+				kept = append(kept, ids[i])
+			}
+		}
+	}
+	return kept, nil
 }
 
 // enforce does what a round has decided.

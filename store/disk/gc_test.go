@@ -415,3 +415,26 @@ func TestGCAdoptsPackThatACrashKeptOutOfTheIndex(t *testing.T) {
 		t.Errorf("the pack is still there: %v", err)
 	}
 }
+
+// TestCollectKeepsWhatIsNamed names a version that no head reaches, and one
+// that is not there.
+func TestCollectKeepsWhatIsNamed(t *testing.T) {
+	s := newTestStoreIn(t, memoryDir(t))
+	chunks := randomChunks(seeded(58), 3, 2000)
+	ids := put(t, s, chunks...)
+	version := put(t, s, toyVersion(ids[0], ids[1]))[0]
+	refused := errors.New("cannot tell")
+	for _, c := range []struct {
+		kept []store.ID
+		err  error
+		left int // of the chunks
+	}{{nil, refused, 3}, {[]store.ID{version, {7}}, nil, 2}, {[]store.ID{{7}}, nil, 0}} {
+		_, err := s.GC(t.Context(), toyWalk(s), func() ([]store.ID, error) { return c.kept, c.err })
+		if !errors.Is(err, c.err) {
+			t.Errorf("error %v, want %v", err, c.err)
+		}
+		wantHas(t, s, c.left > 0, ids[:2]...)
+		wantHas(t, s, c.left > 2, ids[2])
+		wantHas(t, s, c.left > 0, version)
+	}
+}

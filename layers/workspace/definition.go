@@ -41,16 +41,6 @@ type Definition struct {
 	Options  Options   `json:"options"`
 }
 
-// Options are what a user may set for a workspace's guest. Zero values leave
-// the choice to the program.
-type Options struct {
-	Memory int64 `json:"memory,omitempty"` // bytes
-	CPUs   int   `json:"cpus,omitempty"`
-	// Rules go before the built-in rules that sort captured changes into
-	// layers, one rule a line, in the form of those.
-	Rules []string `json:"rules,omitempty"`
-}
-
 // A Place is one layer of a stack.
 type Place struct {
 	Kind layers.Kind
@@ -79,8 +69,8 @@ func (d *Definition) Check() error {
 	if len(d.Groups) > MaxGroups {
 		return fmt.Errorf("workspace %s has %d group layers: at most %d are possible", d.Name, len(d.Groups), MaxGroups)
 	}
-	if d.Options.Memory < 0 || d.Options.CPUs < 0 {
-		return fmt.Errorf("workspace %s has less than no memory or processors", d.Name)
+	if err := d.Options.check(); err != nil {
+		return fmt.Errorf("workspace %s: %w", d.Name, err)
 	}
 	seen := make(map[store.LayerID]layers.Kind)
 	for _, p := range d.Stack() {

@@ -16,10 +16,11 @@ import (
 // ErrUncaptured reports a workspace with work that is in no layer yet.
 var ErrUncaptured = errors.New("holds work that is not captured yet")
 
-// The format of definitions and its version. Version 1 has no IDs.
+// The format of definitions and its version. Version 1 has no IDs, version 2 no
+// rules of health and reset.
 const (
 	definitionFormat  = "satchel workspace"
-	definitionVersion = 2
+	definitionVersion = 3
 )
 
 // Names in the directory of a set.
@@ -34,6 +35,7 @@ const (
 	definitionFile = "workspace.json"
 	renamedFile    = "renamed.json" // the definition under the name that it is being given
 	sessionFile    = "session.json"
+	healthFile     = "health.json"
 	lockFile       = "lock"
 	deltaFile      = "delta.img"
 )

@@ -33,7 +33,11 @@ func definition(name string) Definition {
 		OS: layer(1, "debian-12"), Groups: []Layer{layer(2, "office"), layer(3, "lab")},
 		Personal: layer(4, name+"/personal"), System: layer(5, name+"/system"),
 		Local: layer(6, name+"/local"), Data: layer(7, name+"/data"),
-		Options: Options{Memory: 1 << 30, CPUs: 2, Rules: []string{"data /srv"}},
+		Options: Options{
+			Memory: 1 << 30, CPUs: 2, Rules: []string{"data /srv"},
+			Health: Mark{Within: 600, Check: "systemctl is-active cups"},
+			Reset:  map[layers.Kind]ResetRule{layers.Personal: EveryStart, layers.System: OnUpgrade},
+		},
 	}
 }
 
@@ -228,7 +232,7 @@ func TestLoadRefuses(t *testing.T) {
 		old, new string
 		want     error
 	}{
-		{"newer", `"version": 1`, `"version": 3`, store.ErrNewer},
+		{"newer", `"version": 1`, `"version": 4`, store.ErrNewer},
 		{"no version", `"version": 1`, `"version": 0`, store.ErrCorrupt},
 		{"other format", `satchel workspace`, `satchel session`, store.ErrCorrupt},
 		{"misspelt", `"memory"`, `"memroy"`, store.ErrCorrupt},
@@ -258,7 +262,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestGolden(t *testing.T) {
 	s := created(t, "ana")
 	must(t, s.SaveSession("ana", session()))
-	for vector, name := range map[string]string{"workspace2.json": definitionFile, "session.json": sessionFile} {
+	for vector, name := range map[string]string{"workspace3.json": definitionFile, "session.json": sessionFile} {
 		want, err := os.ReadFile(filepath.Join("testdata", vector))
 		must(t, err)
 		got, err := os.ReadFile(filepath.Join(s.Dir("ana"), name))
@@ -269,18 +273,24 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestVersion1 reads a definition from before workspaces had IDs.
-func TestVersion1(t *testing.T) {
+// TestOldVersions reads definitions from before workspaces had IDs, and from
+// before they had rules of health and reset.
+func TestOldVersions(t *testing.T) {
 	s := created(t, "ana")
-	old, err := os.ReadFile(filepath.Join("testdata", "workspace.json"))
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(s.Dir("ana"), definitionFile), old, 0o600))
-	want := definition("ana")
-	want.ID = ""
-	got, err := s.Load("ana")
-	must(t, err)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for _, name := range []string{"workspace2.json", "workspace.json"} {
+		old, err := os.ReadFile(filepath.Join("testdata", name))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(s.Dir("ana"), definitionFile), old, 0o600))
+		want := definition("ana")
+		want.Options.Health, want.Options.Reset = Mark{}, nil
+		if name == "workspace.json" {
+			want.ID = ""
+		}
+		got, err := s.Load("ana")
+		must(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 	must(t, s.Update("ana", func(d *Definition) error { d.ID = strings.Repeat("a", 32); return nil }))
 	if got, err := s.Load("ana"); err != nil || got.ID != strings.Repeat("a", 32) {
@@ -393,7 +403,7 @@ func session() Session {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"workspace.json", "workspace2.json", "session.json"} {
+	for _, name := range []string{"workspace.json", "workspace2.json", "workspace3.json", "session.json", "health.json"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -406,6 +416,14 @@ func FuzzDecode(f *testing.F) {
 			_ = d.Check()
 		} else if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer) {
 			t.Errorf("error of no kind: %v", err)
+		}
+		var rec healthOnDisk
+		if err := durable.DecodeJSON(b, durable.Header{Format: healthFormat, Version: healthVersion}, &rec); err == nil && rec.check() == nil {
+			rec.Choose(slices.Concat(rec.Good, Public(rec.kept())))
+			rec.Fail(time.Now())
+			if err := rec.check(); err != nil {
+				t.Errorf("a failure spoils the record: %v", err)
+			}
 		}
 		var s sessionOnDisk
 		if err := durable.DecodeJSON(b, durable.Header{Format: sessionFormat, Version: sessionVersion}, &s); err == nil && fmt.Sprint(s) == "" {

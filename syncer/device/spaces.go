@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"satchel/layers"
@@ -134,7 +135,8 @@ func project(d *workspace.Definition) syncer.Workspace {
 func same(a, b *syncer.Workspace) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.OS == b.OS && slices.Equal(a.Groups, b.Groups) &&
 		a.Personal == b.Personal && a.System == b.System && a.Data == b.Data &&
-		a.Options.Memory == b.Options.Memory && a.Options.CPUs == b.Options.CPUs && slices.Equal(a.Options.Rules, b.Options.Rules)
+		a.Options.Memory == b.Options.Memory && a.Options.CPUs == b.Options.CPUs && slices.Equal(a.Options.Rules, b.Options.Rules) &&
+		a.Options.Health == b.Options.Health && maps.Equal(a.Options.Reset, b.Options.Reset)
 }
 
 // create makes a workspace of the server's here.

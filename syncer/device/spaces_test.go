@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"satchel/layers"
 	"satchel/layers/workspace"
 	"satchel/store"
@@ -57,6 +59,18 @@ func TestWorkspaceOptionsAndNames(t *testing.T) {
 	a.sync()
 	b.sync()
 	want(b, "ana", 1<<30)
+	for _, o := range []workspace.Options{
+		{Memory: 1 << 30, Health: workspace.Mark{Within: 60}},
+		{Memory: 1 << 30, Health: workspace.Mark{Within: 60}, Reset: map[layers.Kind]workspace.ResetRule{layers.System: workspace.Daily}},
+		{Memory: 1 << 30},
+	} { // each differs in nothing else from the one before
+		must(t, a.set.Update("ana", func(d *workspace.Definition) error { d.Options = o; return nil }))
+		a.sync()
+		b.sync()
+		if d, err := b.set.Load("ana"); err != nil || !cmp.Equal(d.Options, o) {
+			t.Errorf("options %+v, %v; want %+v", d.Options, err, o)
+		}
+	}
 
 	must(t, b.set.Rename("ana", "main"))
 	set(b, "main", 2<<30)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ func layersOf(w *syncer.Workspace) []place {
 func copyWorkspace(w syncer.Workspace) syncer.Workspace {
 	w.Groups = append([]store.LayerID{}, w.Groups...)
 	w.Options.Rules = append([]string(nil), w.Options.Rules...) // nil for none, as when read from the file
+	w.Options.Reset = maps.Clone(w.Options.Reset)
 	return w
 }
 

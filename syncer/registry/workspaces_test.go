@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"satchel/layers"
+	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/syncer"
 )
@@ -57,6 +58,9 @@ func TestPutWorkspace(t *testing.T) {
 		"name":            {func(w *syncer.Workspace) { w.Name = "../x" }, syncer.ErrMalformed},
 		"ID":              {func(w *syncer.Workspace) { w.ID = "x" }, syncer.ErrMalformed},
 		"options":         {func(w *syncer.Workspace) { w.Options.CPUs = -1 }, syncer.ErrMalformed},
+		"reset of data": {func(w *syncer.Workspace) {
+			w.Options.Reset = map[layers.Kind]workspace.ResetRule{layers.Data: workspace.Daily}
+		}, syncer.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := copyWorkspace(w)

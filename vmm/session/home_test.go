@@ -164,7 +164,7 @@ func (h *house) left() (names []string) {
 	must(h.t, err)
 	for _, e := range entries {
 		switch e.Name() {
-		case "workspace.json", "lock", "decisions.json":
+		case "workspace.json", "lock", "decisions.json", "health.json":
 		default:
 			names = append(names, e.Name())
 		}

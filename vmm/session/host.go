@@ -76,8 +76,8 @@ func guestBinary() ([]byte, error) {
 // cacheDir holds what this host has found out and can find out again.
 func (h *Host) cacheDir() string { return filepath.Join(h.Home, "cache") }
 
-// idle takes the workspace for this process, and captures what an earlier
-// session left. The returned function gives the workspace back.
+// idle takes the workspace for this process, captures what an earlier session
+// left, and ends a trial that has failed. The returned function gives the workspace back.
 func (h *Host) idle(ctx context.Context, name string) (release func() error, got *Captured, err error) {
 	release, err = h.Workspaces.Lock(name)
 	if errors.Is(err, store.ErrBusy) {
@@ -87,6 +87,9 @@ func (h *Host) idle(ctx context.Context, name string) (release func() error, got
 		return nil, nil, err
 	}
 	got, err = h.recover(ctx, name)
+	if err == nil {
+		err = h.conclude(ctx, name)
+	}
 	if err == nil {
 		err = sweep(filepath.Join(h.Workspaces.Dir(name), recordFile))
 	}

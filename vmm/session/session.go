@@ -25,6 +25,8 @@ type Options struct {
 	CPUs    int    // 0: two, or as many as the host has if fewer
 	Display string // window, vnc or none; "": none
 	Network string // user or none; "": user
+	// RetryFailed tries versions again that failed in this workspace.
+	RetryFailed bool
 }
 
 // Boot tells how a session came up.
@@ -49,7 +51,8 @@ type Status struct {
 	Workspace string    `json:"workspace"`
 	PID       int       `json:"pid"`
 	Started   time.Time `json:"started"`
-	Ready     bool      `json:"ready"` // the guest reached multi-user
+	Ready     bool      `json:"ready"`           // the guest reached multi-user
+	Trial     bool      `json:"trial,omitempty"` // its versions are on trial: whether it is healthy is not known yet
 	Boot      Boot      `json:"boot"`
 }
 
@@ -59,6 +62,8 @@ type End struct {
 	How       string    `json:"how"` // what ended the guest
 	Seconds   float64   `json:"seconds"`
 	Captured  *Captured `json:"captured,omitempty"`
+	// Failed is why the session was ended, or might better have been.
+	Failed *FailedTrial `json:"failed,omitempty"`
 }
 
 // A Session is a running guest and all that serves it.
@@ -69,6 +74,7 @@ type Session struct {
 	delta string
 	stack *stack
 	rec   *workspace.Session // nil: a recording, which leaves no record
+	trial *trial             // nil: the versions are known to be good
 
 	image   *nbd.Server
 	machine *qemu.Process
@@ -127,6 +133,9 @@ func (s *Session) awaitReady(ctx context.Context) error {
 	read.Bytes -= s.reads.Bytes
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ready {
+		return nil // it was asked before
+	}
 	s.ready = true
 	s.boot.ReadySeconds = time.Since(s.started).Seconds()
 	s.boot.ImageBytesRead = stats.DistinctBytes
@@ -140,7 +149,7 @@ func (s *Session) awaitReady(ctx context.Context) error {
 func (s *Session) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Workspace: s.name, PID: os.Getpid(), Started: s.started, Ready: s.ready, Boot: s.boot}
+	return Status{Workspace: s.name, PID: os.Getpid(), Started: s.started, Ready: s.ready, Trial: s.onTrial(), Boot: s.boot}
 }
 
 // Agent is the guest agent.
@@ -193,6 +202,9 @@ func (s *Session) Stop(ctx context.Context, kill bool) (End, error) {
 const grace = 90 * time.Second
 
 func (s *Session) stop(ctx context.Context, kill bool) {
+	if s.trial != nil {
+		s.trial.asked.Store(true)
+	}
 	if kill { // also while somebody waits for a polite stop
 		s.machine.Kill()
 		return
@@ -236,7 +248,9 @@ func (s *Session) supervise(ctx context.Context) {
 		got, captureErr := s.host.settle(ctx, s.name, s.rec, s.stack)
 		s.capture.Unlock()
 		end.Captured = got
-		err = errors.Join(err, captureErr)
+		failed, trialErr := s.settleTrial(ctx, captureErr == nil)
+		end.Failed = failed
+		err = errors.Join(err, captureErr, trialErr)
 	}
 	s.end, s.endErr = end, errors.Join(err, s.release())
 	close(s.ended)

@@ -36,13 +36,18 @@ func (h *Host) current(ctx context.Context, def workspace.Definition) ([]workspa
 	return out, nil
 }
 
-// hold names the layers of a workspace at their heads, and keeps them from gc
-// until the returned function is called.
+// hold names the layers of a workspace at the versions that a start would
+// compose, and keeps them from gc until the returned function is called.
 func (h *Host) hold(ctx context.Context, def workspace.Definition) ([]workspace.Pin, func() error, error) {
 	versions, err := h.current(ctx, def)
 	if err != nil {
 		return nil, nil, err
 	}
+	health, err := h.Workspaces.LoadHealth(def.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	versions = health.Choose(versions)
 	release, err := h.Store.Hold(ctx, "run "+def.Name, roots(versions)...)
 	return versions, release, err
 }

@@ -27,8 +27,10 @@ import (
 const deltaSize = 64 << 30
 
 // Start captures what an earlier session of the workspace left, composes its
-// layers and boots them. It returns as soon as the guest's machine runs; see
-// [Session.Ready]. The session ends by itself when the guest does.
+// layers and boots them: at their heads, but for versions that failed here
+// before. It returns as soon as the guest's machine runs; see [Session.Up]. The
+// session ends by itself when the guest does. A tree that lacks what a guest
+// needs gives a [*FailedTrial].
 func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *Captured, error) {
 	release, got, err := h.idle(ctx, name)
 	if err != nil {
@@ -38,18 +40,19 @@ func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *
 	if err != nil {
 		return nil, got, errors.Join(err, release())
 	}
-	versions, unhold, err := h.hold(ctx, def)
+	versions, trial, unhold, err := h.plan(ctx, def, opt)
 	if err != nil {
 		return nil, got, errors.Join(err, release())
 	}
 	s := h.newSession(name, func() error { return errors.Join(unhold(), release()) })
+	s.trial = trial
 	self, err := workspace.Self()
 	if err != nil {
 		return nil, got, errors.Join(err, s.release())
 	}
 	s.rec = &workspace.Session{Started: s.started, State: workspace.Running, Process: self, Delta: s.delta, Composed: versions}
 	if err := s.start(ctx, def, versions, opt); err != nil {
-		return nil, got, errors.Join(err, s.abandon())
+		return nil, got, errors.Join(s.unstarted(ctx, err), s.abandon())
 	}
 	return s, got, nil
 }
@@ -258,6 +261,7 @@ func (s *Session) serve(ctx context.Context) error {
 	}
 	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
 	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
+	s.watch(ctx)
 	go s.supervise(ctx)
 	return nil
 }

@@ -13,8 +13,8 @@ func newLayerRm(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm NAME",
 		Short: "Remove a layer with all its versions",
-		Long: `Removes a layer and its history. A layer that a workspace is made of is not
-removed. satchel store gc then frees the room that no other layer needs.`,
+		Long: `Removes a layer and its history. A layer that a workspace is made of, or may
+have to go back to, is not removed. satchel store gc then frees the room that no other layer needs.`,
 		Example:           `  satchel layer rm debian-11`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeLayers,
@@ -59,5 +59,9 @@ func (h *home) unstacked(head store.Head) error {
 			}
 		}
 	}
-	return nil
+	kept, err := h.workspaces.KeptFor(head.Layer)
+	if err == nil && len(kept) > 0 {
+		err = fmt.Errorf("workspace %s may have to go back to layer %s until it is well with others (satchel run %s first)", kept[0], head.Name, kept[0])
+	}
+	return err
 }

@@ -22,7 +22,7 @@ type ran struct {
 func newRun(a *app) *cobra.Command {
 	var opt session.Options
 	var memory string
-	var detach bool
+	var detach, noFallback bool
 	c := &cobra.Command{
 		Use:   "run WORKSPACE",
 		Short: "Boot a workspace's guest",
@@ -30,11 +30,18 @@ func newRun(a *app) *cobra.Command {
 captured first. When the guest ends, what it changed is sorted into the layers
 that own it.
 
+Versions of os and group layers with which the guest was not well before are on
+trial until it reaches its health mark. If it does not, the guest is ended, and
+started again with the versions before, once; --no-fallback leaves that to the
+next run. Versions that failed are passed over until their layers have others, or
+until --retry-failed.
+
 Without --detach the command lasts as long as the guest; ctrl-C stops the guest
 in an orderly way. With --detach it returns once the guest is up.`,
 		Example: `  satchel run ana
   satchel run ana --detach --memory 2G --cpus 2
-  satchel run ana --display window`,
+  satchel run ana --display window
+  satchel run ana --retry-failed`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
 		RunE: func(c *cobra.Command, argv []string) error {
@@ -48,11 +55,13 @@ in an orderly way. With --detach it returns once the guest is up.`,
 				if err := h.preferences(c, argv[0], &opt); err != nil {
 					return err
 				}
-				return a.runAttached(c.Context(), h, argv[0], opt)
+				return a.runAttached(c.Context(), h, argv[0], opt, !noFallback)
 			})
 		},
 	}
 	c.Flags().BoolVar(&detach, "detach", false, "return once the guest is up")
+	c.Flags().BoolVar(&noFallback, "no-fallback", false, "when new versions fail, leave the start of the old ones to the next run")
+	c.Flags().BoolVar(&opt.RetryFailed, "retry-failed", false, "try versions again that failed here")
 	addMachineFlags(c, &opt, &memory)
 	return c
 }
@@ -106,7 +115,25 @@ func checkMachineFlags(opt *session.Options, memory string) (err error) {
 	return usageError{err}
 }
 
-func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options) error {
+// runAttached runs a workspace until its guest ends. When new versions fail, it
+// runs the ones before, once, if fallback is set and there are any.
+func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options, fallback bool) error {
+	err := a.runOnce(ctx, h, name, opt)
+	var failed *session.FailedTrial
+	if !errors.As(err, &failed) || len(failed.Back) == 0 || ctx.Err() != nil {
+		return err
+	}
+	if !fallback {
+		return fmt.Errorf("%w\nthe next satchel run %s starts with the versions before", err, name)
+	}
+	a.note("%v\nstarting %s with the versions before", err, name)
+	opt.RetryFailed = false
+	return a.runOnce(ctx, h, name, opt)
+}
+
+// runOnce fails with [*session.FailedTrial] when the guest was ended since it
+// did not come up well.
+func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Options) error {
 	s, before, err := h.host(a).Start(ctx, name, opt)
 	if before != nil {
 		a.summary(before)
@@ -115,10 +142,11 @@ func (a *app) runAttached(ctx context.Context, h *home, name string, opt session
 		return err
 	}
 	a.note("booting %s (%s)", name, accelerator(s.Status()))
-	status, readyErr := s.Ready(ctx)
+	status, readyErr := s.Up(ctx)
 	switch {
 	case readyErr == nil && a.watched():
 		a.note("%s is up after %.1f s; ctrl-C stops it", name, status.Boot.ReadySeconds)
+	case isBack(readyErr): // it is told below
 	case readyErr != nil && ctx.Err() == nil:
 		a.note("%s is not up: %v\nsatchel console %s looks at it, satchel stop %s ends it", name, readyErr, name, name)
 	}
@@ -128,10 +156,19 @@ func (a *app) runAttached(ctx context.Context, h *home, name string, opt session
 		readyErr = nil // it was interrupted, which is no fault
 		end, err = s.Stop(context.WithoutCancel(ctx), false)
 	}
+	if isBack(readyErr) {
+		a.summary(end.Captured)
+	}
 	if err = errors.Join(readyErr, err); err != nil {
 		return err
 	}
 	return a.print(ran{s.Status(), &end}, func(io.Writer) { a.summary(end.Captured) })
+}
+
+// isBack reports whether an error is a trial's that has versions to go back to.
+func isBack(err error) bool {
+	var failed *session.FailedTrial
+	return errors.As(err, &failed) && len(failed.Back) > 0
 }
 
 func accelerator(s session.Status) string {

@@ -55,9 +55,9 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 		return nil, "", err
 	}
 	argv := []string{"run", name, "--home", at}
-	for _, flag := range []string{"memory", "cpus", "display", "network"} {
+	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed"} {
 		if f := c.Flag(flag); f.Changed {
-			argv = append(argv, "--"+flag, f.Value.String())
+			argv = append(argv, "--"+flag+"="+f.Value.String())
 		}
 	}
 	log := filepath.Join(at, "workspaces", name, "run.log")
@@ -93,7 +93,7 @@ func awaitReady(ctx context.Context, home, name string, gone <-chan error, meanw
 		if err != nil {
 			continue // not listening yet
 		}
-		if status, err := client.Status(ctx); err == nil && status.Ready {
+		if status, err := client.Status(ctx); err == nil && status.Ready && !status.Trial {
 			return status, nil
 		}
 	}

@@ -6,9 +6,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/layers/workspace"
 	"satchel/syncer/device"
 	"satchel/syncer/exchange"
 )
+
+// stands is what status prints.
+type stands struct {
+	device.Status
+	Health map[string]workspace.Health `json:"health"` // by workspace
+}
 
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -16,7 +23,8 @@ func newStatus(a *app) *cobra.Command {
 		Short: "Tell how this home stands to its server",
 		Long: `Shows for each layer of each workspace whether it is equal to the server's, ahead
 of it, behind it, or both have moved on (diverged), how much there is to send and
-to fetch, and whether the workspace can be run off line. Sizes are those of files,
+to fetch, whether the workspace can be run off line, and with which versions its guest was
+well, or failed. Sizes are those of files,
 before compression. Without a connection it goes by what was last heard.`,
 		Example: `  satchel status
   satchel status --json`,
@@ -27,13 +35,24 @@ before compression. Without a connection it goes by what was last heard.`,
 				if err != nil {
 					return err
 				}
-				return a.print(st, func(w io.Writer) { writeStatus(w, &st) })
+				facts := stands{Status: st, Health: map[string]workspace.Health{}}
+				dir, err := a.homeDir()
+				if err != nil {
+					return err
+				}
+				set := workspace.Open(dir)
+				for _, ws := range st.Workspaces {
+					if facts.Health[ws.Name], err = set.LoadHealth(ws.Name); err != nil {
+						return err
+					}
+				}
+				return a.print(facts, func(w io.Writer) { writeStatus(w, &facts) })
 			})
 		},
 	}
 }
 
-func writeStatus(w io.Writer, st *device.Status) {
+func writeStatus(w io.Writer, st *stands) {
 	line := "on line"
 	if !st.Online {
 		line = "off line: " + st.Reason
@@ -59,6 +78,8 @@ func writeStatus(w io.Writer, st *device.Status) {
 				fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", l.Name, l.Kind, state, moving(l.Up.Bytes), moving(l.Down.Bytes))
 			}
 		})
+		health := st.Health[ws.Name]
+		writeHealth(w, "  ", &health)
 	}
 }
 

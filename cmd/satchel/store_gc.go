@@ -17,7 +17,7 @@ capture or guest uses. It may run beside all of them.`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(h *home) error {
-				result, err := h.store.GC(c.Context(), h.repo.Walker())
+				result, err := h.store.GC(c.Context(), h.repo.Walker(), h.workspaces.Kept)
 				if err != nil {
 					return err
 				}

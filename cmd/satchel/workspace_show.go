@@ -5,7 +5,15 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"satchel/layers/workspace"
 )
+
+// described is what workspace show prints.
+type described struct {
+	listed
+	Health workspace.Health `json:"health"`
+}
 
 func newWorkspaceShow(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -24,8 +32,14 @@ func newWorkspaceShow(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(listed{def, state}, func(w io.Writer) {
+				health, err := h.workspaces.LoadHealth(argv[0])
+				if err != nil {
+					return err
+				}
+				return a.print(described{listed{def, state}, health}, func(w io.Writer) {
 					writeDefinition(w, def)
+					writeOptions(w, &def.Options)
+					writeHealth(w, "", &health)
 					fmt.Fprintf(w, "state: %s\n", state)
 				})
 			})

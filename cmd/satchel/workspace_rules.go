@@ -92,7 +92,7 @@ func writeHealth(w io.Writer, indent string, health *workspace.Health) {
 		if t.Reason != "" {
 			verdict = "failed: " + lastLine(t.Reason)
 		}
-		fmt.Fprintf(w, "%strial: %s, begun %s (start %d): %s\n", indent, versionNames(t.Versions), when(t.Began), t.Starts, verdict)
+		fmt.Fprintf(w, "%strial: %s, begun %s: %s\n", indent, versionNames(t.Versions), when(t.Began), verdict)
 	}
 	for _, f := range slices.Backward(health.Failed) {
 		fmt.Fprintf(w, "%sfailed: %s, %s: %s\n", indent, versionNames([]workspace.Pin{f.Pin}), when(f.Time), lastLine(f.Reason))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"satchel/layers"
 	"satchel/store"
@@ -31,7 +32,7 @@ type Health struct {
 type Trial struct {
 	Versions []Pin     `json:"versions"` // os and group, lowest first
 	Began    time.Time `json:"began"`
-	Starts   int       `json:"starts"` // how often it was begun without a verdict, this time included
+	Starts   int       `json:"starts"` // without a verdict, the one that is under way included
 	// Before are the heads of the workspace's own layers before the trial.
 	Before []Pin `json:"before"`
 	// Reason is set once the trial has failed, while what follows from that is
@@ -171,6 +172,14 @@ func (h *Health) Begin(versions, own []Pin, now time.Time) bool {
 	return true
 }
 
+// NoVerdict takes back that the trial was begun once more. It goes on with the
+// next start: what was there before it may have been reset for it since.
+func (h *Health) NoVerdict() {
+	if h.Trial != nil {
+		h.Trial.Starts = max(0, h.Trial.Starts-1)
+	}
+}
+
 // Exhausted reports whether a trial of those versions has been begun too often
 // without a verdict.
 func (h *Health) Exhausted(versions []Pin) bool {
@@ -234,10 +243,17 @@ func (h *Health) Retry(heads []Pin) {
 	})
 }
 
-// Reason cuts the reason of a failure to what a record takes, the end being
-// what tells most.
+// Reason makes the reason of a failure what a record takes: text without what
+// moves a terminal's cursor, and no more than fits, the end being what tells
+// most.
 func Reason(s string) string {
 	s = strings.ToValidUTF8(strings.TrimSpace(s), "?")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, s)
 	if len(s) > maxReason {
 		s = strings.ToValidUTF8(s[len(s)-maxReason:], "")
 	}

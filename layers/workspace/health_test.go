@@ -150,6 +150,10 @@ func TestTrialWithoutVerdict(t *testing.T) {
 		if h.Exhausted(two) {
 			t.Fatalf("start %d counts as failed", start)
 		}
+		for range 5 { // starts that fail, or are stopped, do not count
+			h.Begin(two, pins("personal:1"), now)
+			h.NoVerdict()
+		}
 		h.Begin(two, pins(fmt.Sprint("personal:", start)), now)
 		if h.Trial.Starts != start || spell(h.Trial.Before) != "personal:1" {
 			t.Fatalf("start %d: %+v", start, h.Trial)
@@ -196,8 +200,8 @@ func TestFailAndRetry(t *testing.T) {
 }
 
 func TestReasonIsBounded(t *testing.T) {
-	for _, s := range []string{"", " short\n", strings.Repeat("é", maxReason), "\xff\xfe", strings.Repeat("\xff", 2*maxReason)} {
-		if got := Reason(s); len(got) > maxReason || strings.ToValidUTF8(got, "") != got {
+	for _, s := range []string{"", " short\n", strings.Repeat("é", maxReason), "\xff\xfe", "\x1b[2Jgone\r", strings.Repeat("\xff", 2*maxReason)} {
+		if got := Reason(s); len(got) > maxReason || strings.ToValidUTF8(got, "") != got || strings.ContainsAny(got, "\x1b\r") {
 			t.Errorf("%.10q became %d bytes", s, len(got))
 		}
 	}

@@ -205,7 +205,7 @@ func TestTrialInTime(t *testing.T) {
 	good := b.version("debian")
 	s, _ := b.start()
 	b.stop(s, true)
-	if rec := b.health(); rec.Trial != nil || len(rec.Failed) > 0 {
+	if rec := b.health(); rec.Trial.Starts > 0 || len(rec.Failed) > 0 {
 		t.Errorf("stopped on trial: %+v", rec)
 	}
 	must(t, b.Workspaces.UpdateHealth("ana", func(rec *workspace.Health) error { rec.Good = []workspace.Pin{s.stack.versions[0]}; return nil }))

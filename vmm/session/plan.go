@@ -27,55 +27,65 @@ func (h *Host) plan(ctx context.Context, def workspace.Definition, opt Options) 
 	}
 	now := time.Now()
 	var due []layers.Kind
+	started := func(rec *workspace.Health) error {
+		rec.Last = &workspace.Start{Time: now.UTC(), OS: systemOf(versions)}
+		return nil
+	}
 	err = h.Workspaces.UpdateHealth(def.Name, func(rec *workspace.Health) error {
 		versions = rec.Choose(heads)
 		due = def.Options.Due(rec.Last, systemOf(versions), now)
 		if rec.Begin(versions, own(heads), now.UTC()) {
 			t = newTrial(def.Options.Health, rec)
 		}
-		return nil
+		if len(due) > 0 {
+			return nil // those first
+		}
+		return started(rec)
 	})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	defer func() {
-		if err != nil && t != nil {
-			err = errors.Join(err, h.noVerdict(def.Name))
-		}
-	}()
 	h.tellChoice(heads, versions)
 	if len(due) > 0 {
-		if _, err := h.empty(ctx, def.Name, def, due); err != nil {
-			return nil, nil, nil, fmt.Errorf("reset at start: %w", err)
-		}
-		if heads, err = h.current(ctx, def); err != nil {
-			return nil, nil, nil, err
+		heads, err = h.afresh(ctx, def, due)
+		if err == nil {
+			err = h.Workspaces.UpdateHealth(def.Name, started)
 		}
 	}
-	err = h.Workspaces.UpdateHealth(def.Name, func(rec *workspace.Health) error {
-		rec.Last = &workspace.Start{Time: now.UTC(), OS: systemOf(versions)}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, nil, err
+	if err == nil {
+		versions = append(workspace.Public(versions), own(heads)...)
+		unhold, err = h.Store.Hold(ctx, "run "+def.Name, roots(versions)...)
 	}
-	versions = append(workspace.Public(versions), own(heads)...)
-	unhold, err = h.Store.Hold(ctx, "run "+def.Name, roots(versions)...)
+	if err != nil && t != nil {
+		err = errors.Join(err, h.noVerdict(def.Name))
+	}
 	return versions, t, unhold, err
+}
+
+// afresh resets layers for a start, and returns the heads that there are then.
+func (h *Host) afresh(ctx context.Context, def workspace.Definition, kinds []layers.Kind) ([]workspace.Pin, error) {
+	if _, err := h.empty(ctx, def.Name, def, kinds); err != nil {
+		return nil, fmt.Errorf("reset at start: %w", err)
+	}
+	return h.current(ctx, def)
 }
 
 // ready brings the health record to where a choice can be made: marks that are
 // to be forgotten are, a good version that is gone is no way back, and a trial
 // that took the host down again and again has failed.
 func (h *Host) ready(ctx context.Context, name string, heads []workspace.Pin, opt Options) error {
+	rec, err := h.Workspaces.LoadHealth(name)
+	if err != nil {
+		return err
+	}
+	here, err := h.here(ctx, rec.Good)
+	if err != nil || here && !opt.RetryFailed && !rec.Exhausted(rec.Choose(heads)) {
+		return err
+	}
 	exhausted := false
-	err := h.Workspaces.UpdateHealth(name, func(rec *workspace.Health) error {
+	err = h.Workspaces.UpdateHealth(name, func(rec *workspace.Health) error {
 		if opt.RetryFailed {
 			rec.Retry(heads)
-		}
-		here, err := h.here(ctx, rec.Good)
-		if err != nil {
-			return err
 		}
 		if !here {
 			h.note("versions that %s was well with are not in this store any more: there is no way back to them", name)

@@ -136,6 +136,40 @@ func TestCrashesInATrial(t *testing.T) {
 	}
 }
 
+// What keeps a start from its versions shows nothing of them.
+func TestPlanThatFails(t *testing.T) {
+	h := newHouse(t)
+	must(t, h.Workspaces.Update("ana", func(d *workspace.Definition) error {
+		d.Options.Reset = map[layers.Kind]workspace.ResetRule{layers.System: workspace.OnUpgrade}
+		return nil
+	}))
+	h.well()
+	h.commit("s", layers.System, map[string]string{"etc/new.conf": "s"})
+	before := h.head("s")
+	two := h.commit("os", layers.OS, map[string]string{"etc/hostname": "two\n"})
+	def, err := h.Workspaces.Load("ana")
+	must(t, err)
+	gone := store.ID{9}
+	must(t, h.Store.Heads().CompareAndSwap(t.Context(), store.Move{Layer: def.OS.ID, From: two, To: gone}))
+	for range workspace.Tries + 1 {
+		if _, _, _, err := h.plan(t.Context(), def, Options{}); !errors.Is(err, store.ErrNotExist) {
+			t.Fatalf("a version that is not here: error %v", err)
+		}
+	}
+	must(t, h.Store.Heads().CompareAndSwap(t.Context(), store.Move{Layer: def.OS.ID, From: gone, To: two}))
+	rec, err := h.Workspaces.LoadHealth("ana")
+	must(t, err)
+	if rec.Trial == nil || rec.Trial.Starts != 0 || len(rec.Failed) > 0 {
+		t.Errorf("starts that failed for other reasons left %+v", rec)
+	}
+	h.planned(Options{})
+	h.reads("s", "etc/new.conf", "")
+	h.verdict("no")
+	if h.reads("s", "etc/new.conf", "s"); h.head("s") == before {
+		t.Error("going back is no new version")
+	}
+}
+
 func TestFirstStartHasNoWayBack(t *testing.T) {
 	h := newHouse(t)
 	h.planned(Options{})
@@ -273,7 +307,7 @@ func TestStartsThatFailOnTrial(t *testing.T) {
 		}
 		rec, err := h.Workspaces.LoadHealth("ana")
 		must(t, err)
-		if rec.Trial != nil || len(rec.Failed) > 0 {
+		if rec.Trial.Starts > 0 || len(rec.Failed) > 0 {
 			t.Fatalf("a start that failed for other reasons left %+v", rec)
 		}
 	}

@@ -153,9 +153,9 @@ func (s *Session) panicked() string {
 	return string(bytes.TrimSpace(line)) + "\n"
 }
 
-// noVerdict takes the trial back: it showed nothing.
+// noVerdict does not count the start as one of the trial: it showed nothing.
 func (h *Host) noVerdict(name string) error {
-	return h.Workspaces.UpdateHealth(name, func(rec *workspace.Health) error { rec.Trial = nil; return nil })
+	return h.Workspaces.UpdateHealth(name, func(rec *workspace.Health) error { rec.NoVerdict(); return nil })
 }
 
 // unstarted judges a trial whose start failed before the guest ran: a tree that

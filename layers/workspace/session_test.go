@@ -141,8 +141,9 @@ func TestLock(t *testing.T) {
 func TestLockEndsWithProcess(t *testing.T) {
 	const home = "SATCHEL_TEST_LOCK_HOME"
 	if dir := os.Getenv(home); dir != "" {
-		_, err := Open(dir).Lock("ana")
+		unlock, err := Open(dir).Lock("ana")
 		must(t, err)
+		defer unlock() //nolint:errcheck // never; what is not needed any more loses its file, and the lock
 		fmt.Println("locked")
 		select {}
 	}

@@ -272,7 +272,7 @@ func (b *bench) tidy() {
 	}
 	for _, e := range left {
 		switch e.Name() {
-		case "workspace.json", "lock", "decisions.json", "health.json", "console.log", "qemu.log":
+		case "workspace.json", "lock", "decisions.json", "health.json", "console.log", "qemu.log", "run.log":
 		default:
 			b.t.Errorf("the session has left %s", e.Name())
 		}

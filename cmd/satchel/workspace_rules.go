@@ -27,6 +27,13 @@ func (r *startRules) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&r.within, "health-within", 0, "how long the guest may take to be healthy (0: 5m, or 20m under emulation)")
 	c.Flags().StringVar(&r.check, "health-check", "", "shell command in the guest that says whether it is healthy")
 	c.Flags().DurationVar(&r.runs, "health-runs", 0, "for guests without the agent: how long the machine has to run")
+	var words []string
+	for _, kind := range []layers.Kind{layers.Personal, layers.System, layers.Local} {
+		for _, rule := range []workspace.ResetRule{workspace.Never, workspace.EveryStart, workspace.Daily, workspace.OnUpgrade} {
+			words = append(words, string(kind)+"="+string(rule))
+		}
+	}
+	completeWords(c, "reset", words...)
 }
 
 // apply changes what the command line says.
@@ -90,12 +97,12 @@ func writeHealth(w io.Writer, indent string, health *workspace.Health) {
 	if t := health.Trial; t != nil {
 		verdict := "no verdict yet"
 		if t.Reason != "" {
-			verdict = "failed: " + lastLine(t.Reason)
+			verdict = "failed: " + oneLine(t.Reason)
 		}
 		fmt.Fprintf(w, "%strial: %s, begun %s: %s\n", indent, versionNames(t.Versions), when(t.Began), verdict)
 	}
 	for _, f := range slices.Backward(health.Failed) {
-		fmt.Fprintf(w, "%sfailed: %s, %s: %s\n", indent, versionNames([]workspace.Pin{f.Pin}), when(f.Time), lastLine(f.Reason))
+		fmt.Fprintf(w, "%sfailed: %s, %s: %s\n", indent, versionNames([]workspace.Pin{f.Pin}), when(f.Time), oneLine(f.Reason))
 	}
 }
 
@@ -111,9 +118,9 @@ func versionNames(pins []workspace.Pin) string {
 	return strings.Join(names, ", ")
 }
 
-// lastLine puts a reason of several lines into one: how it begins, and how it
-// ends, which tells most.
-func lastLine(reason string) string {
+// oneLine puts a reason of several lines into one: how it begins, and how it
+// ends.
+func oneLine(reason string) string {
 	first, rest, more := strings.Cut(strings.TrimSpace(reason), "\n")
 	if !more {
 		return first

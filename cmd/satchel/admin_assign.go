@@ -24,6 +24,7 @@ type assignment struct {
 	to, channel, osLayer string
 	groups               []string
 	landBy, memory       string
+	rules                startRules
 	publication.Assignment
 }
 
@@ -37,6 +38,7 @@ func (t *assignment) flags(c *cobra.Command) {
 	f.StringVar(&t.Switch, "switch", publication.NextStart, "when devices go over: next-start, now, or a time")
 	f.StringVar(&t.memory, "memory", "", "memory of the guest, as 2G")
 	f.IntVar(&t.Options.CPUs, "cpus", 0, "processors of the guest")
+	t.rules.flags(c)
 	_ = c.MarkFlagRequired("to") // it is defined above
 	_ = c.RegisterFlagCompletionFunc("switch", cobra.FixedCompletions([]string{publication.NextStart, publication.Now}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -54,6 +56,9 @@ func (t *assignment) parse(a *app, c *cobra.Command, name string, log *publicati
 		if t.Options.Memory, err = parseSize(t.memory); err != nil {
 			return usageError{err}
 		}
+	}
+	if err := t.rules.apply(c, &t.Options); err != nil {
+		return err
 	}
 	if t.LandBy, err = parseTime(t.landBy); err != nil {
 		return err

@@ -18,7 +18,10 @@ func newAgent(a *app) *cobra.Command {
 		Short: "Keep this home in sync until told to end",
 		Long: `Waits for news of the server and for captures here, and syncs after each. While
 the server cannot be reached it tries again, at growing intervals. One agent runs
-for a home; satchel sync may be used beside it.`,
+for a home; satchel sync may be used beside it.
+
+When an assignment says so, it stops a guest that runs older versions than were
+assigned, and starts it with those.`,
 		Example: `  satchel agent --limit-up 500K
   systemctl --user enable --now satchel-agent`,
 		Args: args(cobra.NoArgs),
@@ -27,7 +30,12 @@ for a home; satchel sync may be used beside it.`,
 				a.notifySystemd(daemon.SdNotifyReady)
 				defer a.notifySystemd(daemon.SdNotifyStopping)
 				var w watchword
-				err := d.Run(c.Context(), func(r device.Report, err error) { a.reportSync(&w, r, err) })
+				s := switcher{app: a, under: map[string]bool{}}
+				defer s.done.Wait()
+				err := d.Run(c.Context(), func(r device.Report, err error) {
+					a.reportSync(&w, r, err)
+					s.all(c.Context(), r.Switch)
+				})
 				if c.Context().Err() != nil {
 					return nil // it was told to end
 				}

@@ -26,6 +26,9 @@ type Health struct {
 	Failed []Failure `json:"failed,omitempty"`
 	// Last is the last start.
 	Last *Start `json:"last,omitempty"`
+	// Later is when starts go over to versions that are not the good ones; zero:
+	// with the next one.
+	Later time.Time `json:"later,omitzero"`
 }
 
 // A Trial is a start with versions that are not known to be good.
@@ -95,6 +98,20 @@ func (h *Health) Choose(heads []Pin) []Pin {
 		chosen = slices.Insert(chosen, max(place, min(1, len(chosen))), good)
 	}
 	return append(chosen, own...)
+}
+
+// Chosen is Choose at a time: before Later it is the good versions.
+func (h *Health) Chosen(heads []Pin, now time.Time) []Pin {
+	if len(h.Good) == 0 || !now.Before(h.Later) {
+		return h.Choose(heads)
+	}
+	chosen := slices.Clone(h.Good)
+	for _, p := range heads {
+		if p.Kind.Writable() {
+			chosen = append(chosen, p)
+		}
+	}
+	return chosen
 }
 
 // good returns what was good in the place of a head.

@@ -26,11 +26,14 @@ type LayerReport struct {
 
 // A Report tells what a sync did.
 type Report struct {
-	Layers     []LayerReport  `json:"layers"`               // ordered by name
-	Workspaces []string       `json:"workspaces,omitempty"` // those that were added or changed, here or there
-	Notes      []string       `json:"notes,omitempty"`
-	Traffic    client.Traffic `json:"traffic"`
-	Seconds    float64        `json:"seconds"`
+	Layers     []LayerReport `json:"layers"`               // ordered by name
+	Workspaces []string      `json:"workspaces,omitempty"` // those that were added or changed, here or there
+	Notes      []string      `json:"notes,omitempty"`
+	// Switch names workspaces that go over to what is here at once: a guest of
+	// theirs that runs something older is to be stopped.
+	Switch  []string       `json:"switch,omitempty"`
+	Traffic client.Traffic `json:"traffic"`
+	Seconds float64        `json:"seconds"`
 }
 
 // A LayerStatus tells how a layer stands.

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"satchel/layers"
 	"satchel/layers/workspace"
@@ -16,25 +17,46 @@ func (p *pass) tell(ctx context.Context) error {
 		return nil
 	}
 	said := syncer.Report{Workspaces: []syncer.WorkspaceReport{}}
+	untold := map[string][]workspace.Verdict{}
 	here, _ := p.definitions() // what cannot be read was an error of the sync
 	for i := range here {
-		w, err := p.workspaceReport(ctx, &here[i])
+		verdicts, err := p.opt.Workspaces.Verdicts(here[i].Name)
+		if err != nil {
+			return err
+		}
+		w, err := p.workspaceReport(ctx, &here[i], verdicts)
 		if err != nil {
 			return err
 		}
 		said.Workspaces = append(said.Workspaces, w)
+		for _, v := range verdicts {
+			if v.Outcome == workspace.Failed && !v.Told && !v.Version.IsZero() {
+				untold[v.Workspace] = append(untold[v.Workspace], v)
+			}
+		}
 	}
-	if p.memo.Told != nil && reflect.DeepEqual(*p.memo.Told, said) {
+	if len(untold) == 0 && p.memo.Told != nil && reflect.DeepEqual(*p.memo.Told, said) {
 		return nil
+	}
+	standing := said
+	for _, failed := range untold {
+		for _, v := range failed {
+			said.Failed = append(said.Failed, syncer.Failure{Layer: v.Layer, Version: v.Version, Reason: v.Reason, Time: v.Time})
+		}
 	}
 	if err := p.server().Report(ctx, said); err != nil {
 		return err
 	}
-	p.memo.Told = &said
+	p.memo.Told = &standing
+	for name, failed := range untold {
+		if err := p.opt.Workspaces.MarkTold(name, failed); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (p *pass) workspaceReport(ctx context.Context, def *workspace.Definition) (syncer.WorkspaceReport, error) {
+func (p *pass) workspaceReport(ctx context.Context, def *workspace.Definition, verdicts []workspace.Verdict) (syncer.WorkspaceReport, error) {
 	w := syncer.WorkspaceReport{ID: def.ID, Name: def.Name, Ready: true}
 	for _, place := range def.Stack() {
 		if place.Kind != layers.OS && place.Kind != layers.Group {
@@ -45,7 +67,10 @@ func (p *pass) workspaceReport(ctx context.Context, def *workspace.Definition) (
 			return w, err
 		}
 		w.Ready = w.Ready && !head.Version.IsZero()
-		w.Layers = append(w.Layers, syncer.LayerUse{Layer: place.ID, Version: head.Version})
+		healthy := slices.ContainsFunc(verdicts, func(v workspace.Verdict) bool {
+			return v.Outcome == workspace.Good && v.Layer == place.ID && v.Version == head.Version
+		})
+		w.Layers = append(w.Layers, syncer.LayerUse{Layer: place.ID, Version: head.Version, Healthy: healthy})
 	}
 	return w, nil
 }

@@ -32,6 +32,7 @@ type watch struct {
 type scene struct {
 	heads       []store.Head
 	definitions []workspace.Definition
+	verdicts    []workspace.Verdict
 }
 
 func (d *Device) watch() (*watch, error) {
@@ -53,6 +54,10 @@ func (w *watch) scene(ctx context.Context) (s scene, err error) {
 	}
 	p := pass{Device: w.d}
 	s.definitions, _ = p.definitions() // the next sync reports those that cannot be read
+	for i := range s.definitions {
+		verdicts, _ := w.d.opt.Workspaces.Verdicts(s.definitions[i].Name) // the same
+		s.verdicts = append(s.verdicts, verdicts...)
+	}
 	return s, nil
 }
 

@@ -32,7 +32,7 @@ func (h *Host) plan(ctx context.Context, def workspace.Definition, opt Options) 
 		return nil
 	}
 	err = h.Workspaces.UpdateHealth(def.Name, func(rec *workspace.Health) error {
-		versions = rec.Choose(heads)
+		versions = rec.Chosen(heads, now)
 		due = def.Options.Due(rec.Last, systemOf(versions), now)
 		if rec.Begin(versions, own(heads), now.UTC()) {
 			t = newTrial(def.Options.Health, rec)
@@ -79,7 +79,7 @@ func (h *Host) ready(ctx context.Context, name string, heads []workspace.Pin, op
 		return err
 	}
 	here, err := h.here(ctx, rec.Good)
-	if err != nil || here && !opt.RetryFailed && !rec.Exhausted(rec.Choose(heads)) {
+	if err != nil || here && !opt.RetryFailed && !rec.Exhausted(rec.Chosen(heads, time.Now())) {
 		return err
 	}
 	exhausted := false
@@ -91,7 +91,7 @@ func (h *Host) ready(ctx context.Context, name string, heads []workspace.Pin, op
 			h.note("versions that %s was well with are not in this store any more: there is no way back to them", name)
 			rec.Good, rec.Since = nil, time.Time{}
 		}
-		if exhausted = rec.Exhausted(rec.Choose(heads)); exhausted {
+		if exhausted = rec.Exhausted(rec.Chosen(heads, time.Now())); exhausted {
 			rec.Trial.Reason = fmt.Sprintf("%d starts ended without a verdict: the host or what runs the guest went down", rec.Trial.Starts)
 		}
 		return nil

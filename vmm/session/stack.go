@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"satchel/layers"
 	"satchel/layers/compose"
@@ -47,7 +48,7 @@ func (h *Host) hold(ctx context.Context, def workspace.Definition) ([]workspace.
 	if err != nil {
 		return nil, nil, err
 	}
-	versions = health.Choose(versions)
+	versions = health.Chosen(versions, time.Now())
 	release, err := h.Store.Hold(ctx, "run "+def.Name, roots(versions)...)
 	return versions, release, err
 }

@@ -198,6 +198,13 @@ type Move struct {
 	// Partial are versions in To's history of which the store holds the record
 	// but not the trees. They are noted in the same transaction.
 	Partial []ID
+	// Thin says that To's trees are here and contents of its files may still
+	// have to come. That is noted in the same transaction. A move that does not
+	// say is thin while any thin version is in the store, as what is made on top
+	// of one may name what has not come.
+	Thin bool
+	// Whole says that all that To reaches, but for its history, is here.
+	Whole bool
 }
 
 // Heads keeps the heads of layers.
@@ -224,7 +231,10 @@ type Heads interface {
 	// Partial returns the versions, of all layers, of which the store holds
 	// the record but not the trees.
 	Partial(ctx context.Context) (map[ID]struct{}, error)
-	// Complete takes versions off that list: their trees are there now.
+	// Thin returns the versions, of all layers, of which the store holds the
+	// trees but maybe not all contents, and the layers that moved to them.
+	Thin(ctx context.Context) (map[ID]LayerID, error)
+	// Complete takes versions off both lists: all they reach is there now.
 	Complete(ctx context.Context, versions ...ID) error
 }
 

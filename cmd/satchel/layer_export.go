@@ -34,6 +34,13 @@ what could not be set.`,
 		ValidArgsFunction: a.completeLayers,
 		RunE: func(c *cobra.Command, argv []string) error {
 			return a.with(func(h *home) error {
+				at, err := h.repo.Resolve(c.Context(), argv[0])
+				if err == nil {
+					err = h.repo.Whole(c.Context(), at.ID)
+				}
+				if err != nil {
+					return err
+				}
 				tree, err := h.repo.Tree(c.Context(), argv[0])
 				if err != nil {
 					return err

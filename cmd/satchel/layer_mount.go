@@ -18,6 +18,9 @@ func newLayerMount(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, argv []string) error {
 			return a.with(func(h *home) error {
 				at, err := h.repo.Resolve(c.Context(), argv[0])
+				if err == nil {
+					err = h.repo.Whole(c.Context(), at.ID)
+				}
 				if err != nil {
 					return err
 				}

@@ -59,6 +59,9 @@ damaged packs are renamed to NAME.pack.damaged.`,
 
 func writeVerified(w io.Writer, v disk.VerifyResult) {
 	fmt.Fprintf(w, "%d chunks in %d packs, %s\n", v.Chunks, v.Packs, size(v.Bytes))
+	if v.ToCome > 0 {
+		fmt.Fprintf(w, "%d chunks of layers that are still being fetched are not here yet (satchel sync fetches them)\n", v.ToCome)
+	}
 	for _, d := range v.Damaged {
 		fmt.Fprintf(w, "damaged: chunk %s in %s: %s\n", d.ID, d.File, d.Reason)
 	}

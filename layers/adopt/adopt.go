@@ -26,6 +26,7 @@ import (
 
 	"satchel/layers"
 	"satchel/layers/manifest"
+	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
 )
@@ -62,6 +63,13 @@ func Adopt(ctx context.Context, from, to *disk.Store, progress func(done, total 
 		return nil, fmt.Errorf("adopt layers: %w", err)
 	}
 	defer w.Close()
+	thin, err := from.Heads().Thin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("adopt layers: %w", err)
+	}
+	for id := range thin {
+		return nil, fmt.Errorf("adopt layers: version %s %w: satchel sync fetches the rest", id.Short(), repo.ErrThin)
+	}
 	partial, err := from.Heads().Partial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("adopt layers: %w", err)

@@ -29,6 +29,23 @@ type Resolved struct {
 // trees. A sync can bring them.
 var ErrPartial = errors.New("is not on this device")
 
+// ErrThin reports a version whose files have not all been fetched yet. A sync
+// fetches them.
+var ErrThin = errors.New("is still being fetched")
+
+// Whole fails with [ErrThin] when contents of the version's files may still have
+// to come.
+func (r *Repo) Whole(ctx context.Context, version store.ID) error {
+	thin, err := r.st.Heads().Thin(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := thin[version]; ok {
+		return fmt.Errorf("version %s %w: satchel sync fetches the rest", version.Short(), ErrThin)
+	}
+	return nil
+}
+
 // Resolve finds what a reference stands for. It fails with [store.ErrNotExist]
 // when there is no such layer or version. A layer without a version is found
 // by its name. With [ErrPartial], what it found is returned all the same.

@@ -42,7 +42,43 @@ func (v *scrub) reach(ctx context.Context, walk store.Walker) error {
 		}
 	}
 	v.res.Reached = m.count()
-	return v.missing(ctx, m)
+	if err := v.missing(ctx, m); err != nil || len(v.res.Missing) == 0 {
+		return err
+	}
+	return v.toCome(ctx, walk)
+}
+
+// toCome takes what thin versions reach off the list of what is missing. A walk
+// goes on to their histories, so what those lack is told of only when the
+// versions are thin no more.
+func (v *scrub) toCome(ctx context.Context, walk store.Walker) error {
+	thin, err := v.store.heads.Thin(ctx)
+	if err != nil {
+		return err
+	}
+	missing := make(map[store.ID]struct{}, len(v.res.Missing))
+	for _, id := range v.res.Missing {
+		missing[id] = struct{}{}
+	}
+	met := map[store.ID]struct{}{}
+	for version := range thin {
+		err := walk(ctx, version, func(id store.ID) bool {
+			if _, ok := met[id]; ok {
+				return false
+			}
+			met[id] = struct{}{}
+			delete(missing, id)
+			return true
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		_ = err // the walk from the heads has told of it
+	}
+	before := len(v.res.Missing)
+	v.res.Missing = slices.DeleteFunc(v.res.Missing, func(id store.ID) bool { _, ok := missing[id]; return !ok })
+	v.res.ToCome = int64(before - len(v.res.Missing))
+	return nil
 }
 
 // named returns all roots with what people call them.

@@ -29,6 +29,7 @@ type VerifyResult struct {
 	Damaged []Damage     `json:"damaged"`       // chunks that cannot be read
 	Torn    []PackDamage `json:"damaged_packs"` // packs with bytes that are not what was written
 	Missing []store.ID   `json:"missing"`       // chunks that are reached but not there
+	ToCome  int64        `json:"to_come"`       // chunks that are not there yet, of versions that are thin
 	Heads   []HeadDamage `json:"damaged_heads"` // versions that could not be walked to their ends
 }
 

@@ -11,6 +11,8 @@
 //   - All the moves of one compare-and-swap happen, durably, or none, and with
 //     them the marks of the versions whose trees did not come along.
 //   - The version that a head is at is never marked as partial by its move.
+//   - A version that is not marked as thin has all its contents, or had them
+//     when the head moved to it.
 //   - A lease lives exactly as long as the process that took it holds the lock
 //     on the lease's file, so one that died is known at once, wherever it ran.
 //
@@ -44,6 +46,7 @@ var (
 	namesBucket   = []byte("names")   // name: layer ID
 	leasesBucket  = []byte("leases")  // lease name: lease, as JSON
 	partialBucket = []byte("partial") // version: layer ID; made when it is first needed
+	thinBucket    = []byte("thin")    // the same
 )
 
 // Heads is the heads, leases and epoch of one store. It implements
@@ -207,7 +210,10 @@ func (h *Heads) CompareAndSwap(ctx context.Context, moves ...store.Move) error {
 				return err
 			}
 		}
-		return notePartial(tx, moves)
+		if err := notePartial(tx, moves); err != nil {
+			return err
+		}
+		return noteThin(tx, moves)
 	})
 }
 

@@ -20,35 +20,47 @@ func (h *Heads) Partial(ctx context.Context) (partial map[store.ID]struct{}, err
 }
 
 func listPartial(tx *bbolt.Tx) (map[store.ID]struct{}, error) {
-	partial := map[store.ID]struct{}{}
-	marks := tx.Bucket(partialBucket)
-	if marks == nil {
-		return partial, nil
+	marks, err := listMarks(tx, partialBucket)
+	partial := make(map[store.ID]struct{}, len(marks))
+	for version := range marks {
+		partial[version] = struct{}{}
 	}
-	err := marks.ForEach(func(version, layer []byte) error {
-		if len(version) != len(store.ID{}) || len(layer) != len(store.LayerID{}) {
-			return fmt.Errorf("partial version: %w: record of %d and %d bytes", store.ErrCorrupt, len(version), len(layer))
-		}
-		partial[store.ID(version)] = struct{}{}
-		return nil
-	})
 	return partial, err
 }
 
-// Complete takes versions off that list: their trees are there now. Versions
-// that are not on it are no error.
+// listMarks returns the versions that a bucket marks, and their layers.
+func listMarks(tx *bbolt.Tx, bucket []byte) (map[store.ID]store.LayerID, error) {
+	marked := map[store.ID]store.LayerID{}
+	marks := tx.Bucket(bucket)
+	if marks == nil {
+		return marked, nil
+	}
+	err := marks.ForEach(func(version, layer []byte) error {
+		if len(version) != len(store.ID{}) || len(layer) != len(store.LayerID{}) {
+			return fmt.Errorf("%s version: %w: record of %d and %d bytes", bucket, store.ErrCorrupt, len(version), len(layer))
+		}
+		marked[store.ID(version)] = store.LayerID(layer)
+		return nil
+	})
+	return marked, err
+}
+
+// Complete takes the marks off versions: all they reach is there now. Versions
+// that have none are no error.
 func (h *Heads) Complete(ctx context.Context, versions ...store.ID) error {
 	if len(versions) == 0 {
 		return nil
 	}
 	return h.file.Update(ctx, func(tx *bbolt.Tx) error {
-		marks := tx.Bucket(partialBucket)
-		if marks == nil {
-			return nil
-		}
-		for _, v := range versions {
-			if err := marks.Delete(v[:]); err != nil {
-				return err
+		for _, bucket := range [][]byte{partialBucket, thinBucket} {
+			marks := tx.Bucket(bucket)
+			if marks == nil {
+				continue
+			}
+			for _, v := range versions {
+				if err := marks.Delete(v[:]); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

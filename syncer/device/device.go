@@ -58,6 +58,8 @@ const (
 	newStoreDir = "store.new" // only during an enrolment
 	syncLock    = "sync.lock"
 	agentLock   = "agent.lock"
+	fillLock    = "fill.lock"
+	paceFile    = "fill.json"
 )
 
 // A Config is what a home knows of its server.

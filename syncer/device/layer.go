@@ -210,6 +210,11 @@ func descends(ctx context.Context, g store.Getter, version, from store.ID) (bool
 // settle does what the relation of the heads asks for.
 func (m *meeting) settle(ctx context.Context) error {
 	readOnly := m.access != syncer.Write
+	if !readOnly && (m.relation == syncer.Ahead || m.relation == syncer.Diverged) {
+		if err := m.mend(ctx); err != nil {
+			return err
+		}
+	}
 	switch m.relation {
 	case syncer.Equal:
 		m.agree(m.local)
@@ -236,6 +241,9 @@ func (m *meeting) settle(ctx context.Context) error {
 
 // pull fetches the server's version and moves the local head to it.
 func (m *meeting) pull(ctx context.Context) error {
+	if m.lazily() {
+		return m.pullThin(ctx)
+	}
 	if err := m.fetch(ctx, m.remote); err != nil {
 		return err
 	}
@@ -249,20 +257,20 @@ func (m *meeting) pull(ctx context.Context) error {
 
 // fetch brings the contents of a version of which the record is here.
 func (m *meeting) fetch(ctx context.Context, version store.ID) error {
-	var held []store.ID
-	if !m.local.IsZero() {
-		held = []store.ID{m.local}
+	held, err := m.held(ctx, version, m.local)
+	if err != nil {
+		return err
 	}
 	opt, end := m.exchange()
 	defer end()
-	return exchange.Contents(ctx, m.opt.Store, m.w, m.server(), m.head.Layer, version, held, opt)
+	return exchange.Contents(ctx, m.opt.Store, m.w, m.anyLayer(), m.head.Layer, version, held, opt)
 }
 
 // moveTo returns the move of the local head to a version that descends from the
-// server's, or is it.
+// server's, or is it, and is whole.
 func (m *meeting) moveTo(to store.ID) store.Move {
 	return store.Move{
-		Layer: m.head.Layer, From: m.local, To: to,
+		Layer: m.head.Layer, From: m.local, To: to, Whole: true,
 		Partial: slices.DeleteFunc(slices.Clone(m.theirs), func(id store.ID) bool { return id == m.remote }), // whose contents were fetched
 	}
 }
@@ -285,12 +293,9 @@ func (m *meeting) push(ctx context.Context, to store.ID) error {
 // whole sees to it that the server's version, which a push goes on from, is
 // whole here. It is not when the server was set back to an older one.
 func (m *meeting) whole(ctx context.Context) error {
-	partial, err := m.opt.Store.Heads().Partial(ctx)
-	if err != nil {
+	lacking, err := m.lacking(ctx, m.remote)
+	if err != nil || !lacking {
 		return err
-	}
-	if _, ok := partial[m.remote]; !ok {
-		return nil
 	}
 	return m.complete(ctx, m.remote)
 }

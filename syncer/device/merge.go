@@ -69,12 +69,9 @@ func (m *meeting) mergeTrees(ctx context.Context) (layers.Kind, trees.Output, er
 
 // fetchBase brings the contents of the base, if they are not here.
 func (m *meeting) fetchBase(ctx context.Context) error {
-	partial, err := m.opt.Store.Heads().Partial(ctx)
-	if err != nil {
+	lacking, err := m.lacking(ctx, m.base)
+	if err != nil || !lacking {
 		return err
-	}
-	if _, ok := partial[m.base]; !ok {
-		return nil
 	}
 	return m.complete(ctx, m.base)
 }

@@ -16,6 +16,7 @@ type LayerReport struct {
 	Name      string            `json:"name"`
 	Found     syncer.Relation   `json:"found"` // before
 	Pulled    store.ID          `json:"pulled"`
+	Thin      bool              `json:"thin,omitempty"` // what was pulled has contents still to come
 	Merged    store.ID          `json:"merged"`
 	Pushed    store.ID          `json:"pushed"`
 	Conflicts []trees.Conflict  `json:"conflicts,omitempty"`
@@ -46,14 +47,27 @@ type LayerStatus struct {
 	Remote   store.ID        `json:"remote"` // as last heard
 	Up       exchange.Size   `json:"up"`     // to be sent, at most
 	Down     exchange.Size   `json:"down"`   // to be fetched
+	All      exchange.Size   `json:"all"`    // of a local version that is still being fetched: what it consists of
+	Left     exchange.Size   `json:"left"`   // of that, what is not here yet
 	Ready    bool            `json:"ready"`  // the server's version, or a newer one, is here
 }
 
 // A WorkspaceStatus tells how a workspace stands.
 type WorkspaceStatus struct {
 	Name   string        `json:"name"`
-	Ready  bool          `json:"offline_ready"` // all layers have a version here that is whole
+	Ready  bool          `json:"offline_ready"`  // all layers have a version here that is whole
+	Fill   *Fill         `json:"fill,omitempty"` // nil: nothing is left to fetch of these versions
 	Layers []LayerStatus `json:"layers"`
+
+	fill filling
+}
+
+// A Fill tells how far a workspace is that can be run before all of it is here.
+type Fill struct {
+	Percent float64 `json:"percent"` // of the bytes that its versions consist of
+	Left    int64   `json:"left"`    // bytes to be fetched, before compression
+	Rate    int64   `json:"rate"`    // bytes a second just now, before compression; 0: nothing is being fetched
+	Seconds float64 `json:"seconds"` // until all is here at that rate; 0: it cannot be told
 }
 
 // A Status tells how a home stands to its server.

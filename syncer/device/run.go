@@ -54,6 +54,9 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 		var again time.Duration
 		if err == nil {
 			retry.Reset()
+			if d.Unfilled(ctx) { // a session fetches it
+				again = fillRetry
+			}
 		} else {
 			again = retry.NextBackOff()
 		}

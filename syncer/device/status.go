@@ -63,10 +63,12 @@ func (p *pass) workspaceStatus(ctx context.Context, def *workspace.Definition, s
 			return ws, fmt.Errorf("layer %s: %w", place.Name, err)
 		}
 		ws.Layers = append(ws.Layers, l)
-		if l.Local.IsZero() && (!l.Remote.IsZero() || place.Kind == layers.OS) {
+		if l.Local.IsZero() && (!l.Remote.IsZero() || place.Kind == layers.OS) || l.Left.Chunks > 0 {
 			ws.Ready = false
 		}
+		ws.fill.add(&l)
 	}
+	ws.Fill = ws.fill.told(p.pace())
 	return ws, nil
 }
 
@@ -76,6 +78,9 @@ func (p *pass) layerStatus(ctx context.Context, place workspace.Place, st *Statu
 		return LayerStatus{}, err
 	}
 	l := LayerStatus{Layer: head.Layer, Name: head.Name, Kind: string(place.Kind), Local: head.Version, Ready: true}
+	if l.All, l.Left, err = p.left(ctx, head.Version); err != nil {
+		return l, err
+	}
 	remote, known := p.find(head.Layer)
 	if !known {
 		return l, nil
@@ -87,7 +92,7 @@ func (p *pass) layerStatus(ctx context.Context, place workspace.Place, st *Statu
 		st.Online, st.Reason = false, err.Error()
 		err = t.measure(ctx, &l, false)
 	}
-	l.Ready = l.Relation == syncer.Equal || l.Relation == syncer.Ahead
+	l.Ready = (l.Relation == syncer.Equal || l.Relation == syncer.Ahead) && l.Left.Chunks == 0
 	return l, err
 }
 
@@ -142,9 +147,9 @@ func (t *task) measureDown(ctx context.Context, l *LayerStatus) (base store.ID, 
 	if err := m.compare(ctx); err != nil {
 		return base, err
 	}
-	var held []store.ID
-	if !l.Local.IsZero() {
-		held = []store.ID{l.Local}
+	held, err := m.held(ctx, l.Remote, l.Local)
+	if err != nil {
+		return base, err
 	}
 	l.Down, err = exchange.Measure(ctx, t.opt.Store, w, t.server(), l.Layer, l.Remote, held, exchange.Options{})
 	return m.base, err

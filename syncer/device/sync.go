@@ -23,6 +23,7 @@ const layersAtOnce = 3
 type pass struct {
 	*Device
 	names []string // of workspaces; none: all; empty but not nil: of none
+	lazy  bool     // read-only layers are taken before their contents are here
 
 	mu     sync.Mutex
 	state  syncer.State // guarded by mu while layers are synced
@@ -113,7 +114,10 @@ func (p *pass) all(ctx context.Context) error {
 	if listErr != nil {
 		return errors.Join(err, listErr)
 	}
-	return errors.Join(err, p.layers(ctx, heads))
+	if err = errors.Join(err, p.layers(ctx, heads)); fatal(err) || p.lazy {
+		return err
+	}
+	return errors.Join(err, p.fillThin(ctx))
 }
 
 // wanted lists the layers to be synced: those that the server knows, of the

@@ -141,6 +141,11 @@ type PushRequest struct {
 	To   store.ID `json:"to"`
 }
 
+// TraceKept is the answer to a boot trace that was sent.
+type TraceKept struct {
+	Chunks int `json:"chunks"` // of the trace; 0: the server has one already
+}
+
 // A User is a person, or a machine that acts as one.
 type User struct {
 	Name      string    `json:"name"`

@@ -23,6 +23,7 @@ const (
 	authorityName = "ca"
 	registryName  = "registry.db"
 	deltasName    = "deltas"
+	tracesName    = "traces"
 )
 
 // Made is what the making of a server's directory tells, once.

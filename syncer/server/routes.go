@@ -25,6 +25,8 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /v1/publications", s.device(s.publications))
 	mux.Handle("POST /v1/publications", s.device(s.publish))
 	mux.Handle("POST /v1/report", s.device(s.report))
+	mux.Handle("GET /v1/traces/{id}", s.device(s.getTrace))
+	mux.Handle("POST /v1/traces/{id}", s.device(s.keepTrace))
 	mux.Handle("POST /v1/layers/{id}/history", s.device(s.history))
 	mux.Handle("POST /v1/layers/{id}/fetch", s.device(s.fetch))
 	mux.Handle("POST /v1/layers/{id}/deltas", s.device(s.getDeltas))

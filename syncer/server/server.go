@@ -58,6 +58,7 @@ type Server struct {
 
 	codec  *deltas.Codec
 	deltas *deltaCache
+	traces *traces
 
 	reach     *reach
 	lastHeads heads
@@ -127,6 +128,9 @@ func (s *Server) open(dir string, open func(string) (*disk.Store, error)) (err e
 	s.reach = newReach(s.store, maxReach)
 	s.codec = deltas.New(s.store, s.store.Domain())
 	if s.deltas, err = openDeltaCache(filepath.Join(dir, deltasName), deltaLimit); err != nil {
+		return err
+	}
+	if s.traces, err = openTraces(filepath.Join(dir, tracesName)); err != nil {
 		return err
 	}
 	s.metrics = newMetrics(s.store)

@@ -42,6 +42,9 @@ type Host struct {
 	Store      *disk.Store
 	Repo       *repo.Repo
 	Workspaces *workspace.Set
+	// Contents reads chunks that may have to be fetched first. Nil: all are in
+	// the store.
+	Contents store.Getter
 	// Note tells a person what is going on, a line a call. Nil: silence.
 	Note func(format string, args ...any)
 }

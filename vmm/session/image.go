@@ -33,6 +33,11 @@ func (h *Host) WriteImage(ctx context.Context, name, file string, progress func(
 	if err != nil {
 		return facts, err
 	}
+	for _, v := range versions {
+		if err := h.Repo.Whole(ctx, v.Version); err != nil {
+			return facts, fmt.Errorf("layer %s: %w", v.Name, err)
+		}
+	}
 	s, err := h.load(ctx, def, versions)
 	if err != nil {
 		return facts, err

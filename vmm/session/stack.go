@@ -55,7 +55,7 @@ func (h *Host) hold(ctx context.Context, def workspace.Definition) ([]workspace.
 
 // load reads the versions' trees and composes them.
 func (h *Host) load(ctx context.Context, def workspace.Definition, versions []workspace.Pin) (*stack, error) {
-	s := &stack{versions: versions, store: h.Store, below: map[layers.Kind]*compose.Result{}, rules: def.Options.Rules}
+	s := &stack{versions: versions, store: h.contents(), below: map[layers.Kind]*compose.Result{}, rules: def.Options.Rules}
 	s.layers = make([]compose.Layer, len(versions))
 	var wg sync.WaitGroup
 	errs := make([]error, len(versions))
@@ -69,7 +69,7 @@ func (h *Host) load(ctx context.Context, def workspace.Definition, versions []wo
 		}
 	}
 	var err error
-	s.whole, err = compose.Compose(ctx, h.Store, s.layers)
+	s.whole, err = compose.Compose(ctx, h.contents(), s.layers)
 	return s, err
 }
 

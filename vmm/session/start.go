@@ -107,7 +107,8 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	for _, c := range s.stack.whole.Conflicts {
 		h.note("conflict in layer %s: %s: %s", c.Layer, c.Path, c.Reason)
 	}
-	image, err := erofs.New(s.stack.whole.Tree, s.stack.whole, erofs.Options{})
+	contents, end := until(ctx, s.stack.whole)
+	image, err := erofs.New(s.stack.whole.Tree, contents, erofs.Options{})
 	if err != nil {
 		return fmt.Errorf("compose the image: %w", err)
 	}
@@ -137,6 +138,7 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	if err := s.serveImage(ctx, image); err != nil {
 		return err
 	}
+	s.undo(end) // before the block server is, which waits for reads
 	if err := s.startMachine(ctx, accel, opt); err != nil {
 		return err
 	}

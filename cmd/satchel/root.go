@@ -124,6 +124,7 @@ type home struct {
 	store      *disk.Store
 	repo       *repo.Repo
 	workspaces *workspace.Set
+	contents   *contents // nil: not needed yet
 }
 
 // host joins the home to what runs guests. Notes go to a's standard error.
@@ -131,12 +132,13 @@ func (h *home) host(a *app) *session.Host {
 	host := &session.Host{Home: h.dir, Store: h.store, Repo: h.repo, Workspaces: h.workspaces}
 	if a != nil {
 		host.Note = a.note
+		host.Contents = h.arriving(a)
 	}
 	return host
 }
 
 // Close closes the store; the rest of a home is not held open.
-func (h *home) Close() error { return h.store.Close() }
+func (h *home) Close() error { return errors.Join(h.contents.close(), h.store.Close()) }
 
 // homeDir is the absolute path of the home.
 func (a *app) homeDir() (string, error) {
@@ -183,7 +185,7 @@ func (a *app) open() (*home, error) {
 	} else if !errors.Is(err, device.ErrNotEnrolled) {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &home{dir, st, repo.New(st, name), workspace.Open(dir)}, nil
+	return &home{dir: dir, store: st, repo: repo.New(st, name), workspaces: workspace.Open(dir)}, nil
 }
 
 // hostName tells versions made here from those made elsewhere, until the home

@@ -10,25 +10,34 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/syncer/device"
+	"satchel/syncer/exchange"
+	"satchel/syncer/ondemand"
 	"satchel/vmm/session"
 )
 
 // ran is what run prints: at the guest's readiness when detached, else at its end.
 type ran struct {
 	session.Status
-	End *session.End `json:"end,omitempty"`
+	Arrival *ondemand.Stats `json:"arrival,omitempty"` // what was fetched until the guest was ready
+	End     *session.End    `json:"end,omitempty"`
 }
 
 func newRun(a *app) *cobra.Command {
 	var opt session.Options
 	var memory string
 	var detach, noFallback bool
+	var line transfer
 	c := &cobra.Command{
 		Use:   "run WORKSPACE",
 		Short: "Boot a workspace's guest",
 		Long: `Composes the workspace's layers and boots them. What an earlier session left is
 captured first. When the guest ends, what it changed is sorted into the layers
 that own it.
+
+A workspace that the server knows need not be here: its guest starts at once, and
+what it reads is fetched as it is read; the rest follows once the guest is up. If
+the network goes away, the guest waits for it.
 
 Versions of os and group layers with which the guest was not well before are on
 trial until it reaches its health mark. If it does not, the guest is ended, and
@@ -48,14 +57,24 @@ in an orderly way. With --detach it returns once the guest is up.`,
 			if err := checkMachineFlags(&opt, memory); err != nil {
 				return err
 			}
+			limits, err := line.options()
+			if err != nil {
+				return err
+			}
 			if detach {
+				if err := a.with(func(h *home) error { return a.bring(c.Context(), h, argv[0], limits) }); err != nil {
+					return err
+				}
 				return a.runDetached(c, argv[0])
 			}
 			return a.with(func(h *home) error {
+				if err := a.bring(c.Context(), h, argv[0], limits); err != nil {
+					return err
+				}
 				if err := h.preferences(c, argv[0], &opt); err != nil {
 					return err
 				}
-				return a.runAttached(c.Context(), h, argv[0], opt, !noFallback)
+				return a.runAttached(c.Context(), h, argv[0], opt, limits, !noFallback)
 			})
 		},
 	}
@@ -63,6 +82,8 @@ in an orderly way. With --detach it returns once the guest is up.`,
 	c.Flags().BoolVar(&noFallback, "no-fallback", false, "when new versions fail, leave the start of the old ones to the next run")
 	c.Flags().BoolVar(&opt.RetryFailed, "retry-failed", false, "try versions again that failed here")
 	addMachineFlags(c, &opt, &memory)
+	c.Flags().StringVar(&line.down, "limit-down", "", "most bytes a second to fetch of what is not here yet (default no limit)")
+	line.deltas = string(exchange.Auto)
 	return c
 }
 
@@ -117,8 +138,8 @@ func checkMachineFlags(opt *session.Options, memory string) (err error) {
 
 // runAttached runs a workspace until its guest ends. When new versions fail, it
 // runs the ones before, once, if fallback is set and there are any.
-func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options, fallback bool) error {
-	err := a.runOnce(ctx, h, name, opt)
+func (a *app) runAttached(ctx context.Context, h *home, name string, opt session.Options, limits device.Options, fallback bool) error {
+	err := a.runOnce(ctx, h, name, opt, limits)
 	var failed *session.FailedTrial
 	if !errors.As(err, &failed) || len(failed.Back) == 0 || ctx.Err() != nil {
 		return err
@@ -128,13 +149,18 @@ func (a *app) runAttached(ctx context.Context, h *home, name string, opt session
 	}
 	a.note("%v\nstarting %s with the versions before", err, name)
 	opt.RetryFailed = false
-	return a.runOnce(ctx, h, name, opt)
+	return a.runOnce(ctx, h, name, opt, limits)
 }
 
 // runOnce fails with [*session.FailedTrial] when the guest was ended since it
 // did not come up well.
-func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Options) error {
-	s, before, err := h.host(a).Start(ctx, name, opt)
+func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Options, limits device.Options) (err error) {
+	arrival, err := a.arrival(ctx, h, name, limits)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, arrival.close()) }()
+	s, before, err := arrival.host(h.host(a)).Start(ctx, name, opt)
 	if before != nil {
 		a.summary(before)
 	}
@@ -143,6 +169,9 @@ func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Opt
 	}
 	a.note("booting %s (%s)", name, accelerator(s.Status()))
 	status, readyErr := s.Up(ctx)
+	if readyErr == nil {
+		arrival.ready()
+	}
 	switch {
 	case readyErr == nil && a.watched():
 		a.note("%s is up after %.1f s; ctrl-C stops it", name, status.Boot.ReadySeconds)
@@ -162,7 +191,7 @@ func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Opt
 	if err = errors.Join(readyErr, err); err != nil {
 		return err
 	}
-	return a.print(ran{s.Status(), &end}, func(io.Writer) { a.summary(end.Captured) })
+	return a.print(ran{Status: s.Status(), Arrival: arrival.stats(), End: &end}, func(io.Writer) { a.summary(end.Captured) })
 }
 
 // isBack reports whether an error is a trial's that has versions to go back to.

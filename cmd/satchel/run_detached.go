@@ -55,7 +55,7 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 		return nil, "", err
 	}
 	argv := []string{"run", name, "--home", at}
-	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed"} {
+	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed", "limit-down"} {
 		if f := c.Flag(flag); f.Changed {
 			argv = append(argv, "--"+flag+"="+f.Value.String())
 		}

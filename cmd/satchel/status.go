@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,8 @@ func newStatus(a *app) *cobra.Command {
 		Long: `Shows for each layer of each workspace whether it is equal to the server's, ahead
 of it, behind it, or both have moved on (diverged), how much there is to send and
 to fetch, whether the workspace can be run off line, and with which versions its guest was
-well, or failed. Sizes are those of files,
+well, or failed. Of one that runs before all of its files are here it shows how much is, and
+when the rest will be. Sizes are those of files,
 before compression. Without a connection it goes by what was last heard.`,
 		Example: `  satchel status
   satchel status --json`,
@@ -67,6 +70,9 @@ func writeStatus(w io.Writer, st *stands) {
 		if !ws.Ready {
 			ready = "not offline-ready: satchel sync " + ws.Name
 		}
+		if ws.Fill != nil {
+			ready = filling(ws.Fill)
+		}
 		fmt.Fprintf(w, "\n%s: %s\n", ws.Name, ready)
 		table(w, func(w io.Writer) {
 			fmt.Fprintln(w, "  LAYER\tKIND\tSTATE\tTO SEND\tTO FETCH")
@@ -81,6 +87,18 @@ func writeStatus(w io.Writer, st *stands) {
 		health := st.Health[ws.Name]
 		writeHealth(w, "  ", &health)
 	}
+}
+
+// filling tells how far a workspace is that runs before all of it is here.
+func filling(f *device.Fill) string {
+	s := fmt.Sprintf("%.0f %% here, %s to fetch", math.Floor(f.Percent), size(f.Left))
+	switch {
+	case f.Seconds > 0:
+		s += fmt.Sprintf(", offline-ready in about %s at %s/s", time.Duration(f.Seconds*float64(time.Second)).Round(time.Second), size(f.Rate))
+	case f.Rate == 0:
+		s += "; nothing fetches it just now: satchel sync, or satchel agent"
+	}
+	return s
 }
 
 // moving is a size, or a dash for nothing.

@@ -14,6 +14,7 @@ import (
 
 func newSync(a *app) *cobra.Command {
 	var line transfer
+	var lazy bool
 	c := &cobra.Command{
 		Use:   "sync [WORKSPACE]...",
 		Short: "Bring this home and the server to the same state",
@@ -23,13 +24,22 @@ here yet are made. Only what the other side lacks is moved. When it is cut off,
 the next sync goes on from there.
 
 Where a file was changed on both sides, text is merged line by line; of anything
-else both stay, the other one as "NAME (from DEVICE, DATE).EXT".`,
+else both stay, the other one as "NAME (from DEVICE, DATE).EXT".
+
+With --lazy, new versions of os and group layers are taken without their files.
+Guests start from them at once and fetch what they need; satchel agent, or the
+next sync without --lazy, fetches the rest.`,
 		Example: `  satchel sync
+  satchel sync --lazy ana
   satchel sync ana --limit-up 500K --limit-down 2M`,
 		ValidArgsFunction: a.completeWorkspaces,
 		RunE: func(c *cobra.Command, argv []string) error {
 			return a.withDevice(&line, func(d *device.Device) error {
-				report, err := d.Sync(c.Context(), argv...)
+				sync := d.Sync
+				if lazy {
+					sync = d.SyncLazily
+				}
+				report, err := sync(c.Context(), argv...)
 				if printErr := a.print(report, func(w io.Writer) { writeReport(w, &report) }); err == nil {
 					err = printErr
 				}
@@ -38,6 +48,7 @@ else both stay, the other one as "NAME (from DEVICE, DATE).EXT".`,
 		},
 	}
 	line.flags(c)
+	c.Flags().BoolVar(&lazy, "lazy", false, "take os and group layers before their files are here")
 	return c
 }
 
@@ -88,9 +99,8 @@ func (a *app) withDevice(line *transfer, fn func(*device.Device) error) error {
 	}
 	return a.with(func(h *home) error {
 		bar := a.progress("syncing")
-		opt.Home, opt.Store, opt.Repo, opt.Workspaces, opt.Note = h.dir, h.store, h.repo, h.workspaces, a.note
 		opt.Progress = func(_ string, p exchange.Progress) { bar.set(p.Done, p.Total) }
-		d, err := device.Open(opt)
+		d, err := a.device(h, opt)
 		if errors.Is(err, device.ErrNotEnrolled) {
 			return fmt.Errorf("%w (first: satchel enrol, with a token from the server's administrator)", err)
 		}
@@ -101,6 +111,12 @@ func (a *app) withDevice(line *transfer, fn func(*device.Device) error) error {
 		defer bar.done()
 		return fn(d)
 	})
+}
+
+// device opens a home as an enrolled one, with options that concern the line.
+func (a *app) device(h *home, opt device.Options) (*device.Device, error) {
+	opt.Home, opt.Store, opt.Repo, opt.Workspaces, opt.Note = h.dir, h.store, h.repo, h.workspaces, a.note
+	return device.Open(opt)
 }
 
 func writeReport(w io.Writer, r *device.Report) {
@@ -147,7 +163,11 @@ func layerDone(l *device.LayerReport) string {
 			what += verb + " " + id.Short()
 		}
 	}
-	add("fetched", l.Pulled)
+	if l.Thin {
+		add("took, with files still to come,", l.Pulled)
+	} else {
+		add("fetched", l.Pulled)
+	}
 	add("merged into", l.Merged)
 	add("sent", l.Pushed)
 	if l.Error != "" {

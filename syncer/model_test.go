@@ -31,7 +31,9 @@ var events = []struct {
 	do     string
 	weight int
 }{
-	{"work", 14},           // a session: edits, then a capture
+	{"work", 10},           // a session: edits, then a capture
+	{"lazy", 3},            // another device publishes, and this one takes that before its contents
+	{"lazy-cut", 1},        // a lazy sync whose connections are cut once, after n bytes
 	{"sync", 8},            //
 	{"race", 2},            // a session on each device, then all sync at the same time
 	{"work-while-sync", 2}, // a capture lands in the middle of a sync
@@ -50,9 +52,9 @@ var events = []struct {
 
 func (s step) String() string {
 	switch s.do {
-	case "work", "race", "work-while-sync", "rollback", "publish", "hand-out":
+	case "work", "lazy", "race", "work-while-sync", "rollback", "publish", "hand-out":
 		return fmt.Sprintf("%s %d seed=%d", s.do, s.device, s.n)
-	case "cut", "outage":
+	case "cut", "outage", "lazy-cut":
 		return fmt.Sprintf("%s %d after=%d bytes", s.do, s.device, s.n)
 	case "crash", "crash-server":
 		return fmt.Sprintf("%s %d at=%d", s.do, s.device, s.n)
@@ -86,7 +88,7 @@ func drawStep(t *rapid.T) step {
 		}
 	}
 	switch s.do {
-	case "cut", "outage":
+	case "cut", "outage", "lazy-cut":
 		s.n = spread(t, "bytes", 500, 12000)
 	case "crash", "crash-server":
 		s.n = spread(t, "at", 0, 12)

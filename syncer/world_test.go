@@ -327,6 +327,18 @@ func (w *world) do(s step) {
 		w.must(w.work(i, r))
 	case "sync":
 		w.mustSync(i)
+	case "lazy":
+		other := (i + 1) % devices
+		w.must(w.publish(other, r))
+		w.mustSync(other)
+		report, err := w.devices[i].device.SyncLazily(w.ctx())
+		w.must(err)
+		w.origin.seen.report(report)
+		w.origin.seen.hit("thin versions", w.thin(i) > 0)
+	case "lazy-cut":
+		w.flaky.cutAfter(s.n, false, func() {})
+		w.devices[i].device.SyncLazily(w.ctx()) //nolint:errcheck // it may fail
+		w.origin.seen.hit("cuts", w.flaky.heal())
 	case "race":
 		var syncs []func() error
 		for i := range devices {
@@ -381,6 +393,13 @@ func (w *world) do(s step) {
 		os.Remove(filepath.Join(w.home(i), "sync.json"))
 		w.openDevice(i, disk.Open)
 	}
+}
+
+// thin tells how many versions of a device have contents still to come.
+func (w *world) thin(i int) int {
+	thin, err := w.devices[i].store.Heads().Thin(w.ctx())
+	w.must(err)
+	return len(thin)
 }
 
 // together runs functions at the same time.
@@ -555,6 +574,9 @@ func (w *world) check() {
 		w.lookAround(st, at)
 		for i, d := range w.devices {
 			w.whole(fmt.Sprintf("device %d", i), d.store, d.repo)
+			if n := w.thin(i); n > 0 {
+				w.t.Fatalf("device %d has %d versions that are still being fetched", i, n)
+			}
 			for here, there := range map[string]string{"w/data": "ana/w/data", "w/system": "ana/w/system", "base": "base"} {
 				a, err := d.repo.Resolve(w.ctx(), here)
 				w.must(err)

@@ -21,7 +21,7 @@ func satchelCommand(home string, argv ...string) *exec.Cmd {
 	return exec.Command("satchel", append([]string{"--home", home}, argv...)...)
 }
 
-func satchel(t *testing.T, home string, argv ...string) []byte {
+func satchel(t testing.TB, home string, argv ...string) []byte {
 	t.Helper()
 	cmd := satchelCommand(home, argv...)
 	var errs bytes.Buffer

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -23,7 +22,7 @@ const guestTimeout = 5 * time.Minute
 // A campus is a server with a published guest, ana's workspace on it, and a line
 // of 100 Mbit/s and a round trip of 20 ms that her devices are on.
 type campus struct {
-	t    *testing.T
+	t    testing.TB
 	line *synctest.Line
 	ca   string
 	env  []string
@@ -32,7 +31,7 @@ type campus struct {
 }
 
 // newCampus starts it, with the guest's tar file that $SATCHEL_TEST_GUESTS holds.
-func newCampus(t *testing.T, tar string) *campus {
+func newCampus(t testing.TB, tar string) *campus {
 	t.Helper()
 	guests := os.Getenv("SATCHEL_TEST_GUESTS")
 	if guests == "" {
@@ -217,6 +216,13 @@ func (c *campus) filled(home string) {
 // TestLazy runs a workspace on a device that has nothing of it, loses the network
 // in the middle of its boot, and in the end does without.
 func TestLazy(t *testing.T) {
+	cut := 10 * time.Second
+	if text := os.Getenv("SATCHEL_TEST_CUT"); text != "" { // 60s, by hand
+		var err error
+		if cut, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c := newCampus(t, "os-v1.tar")
 	laptop := c.enrol(c.line.Addr(), "ana", "laptop")
 	b := c.run(laptop)
@@ -227,7 +233,7 @@ func TestLazy(t *testing.T) {
 		}
 	}
 	c.line.Interrupt()
-	time.Sleep(10 * time.Second)
+	time.Sleep(cut)
 	if client, err := session.Dial(t.Context(), laptop, "school"); err != nil {
 		t.Error(err)
 	} else if st, err := client.Status(t.Context()); err != nil || st.Ready {
@@ -258,36 +264,4 @@ func TestLazy(t *testing.T) {
 	if r := again.stop(); r.Arrival != nil {
 		t.Errorf("off line it fetched %+v", r.Arrival)
 	}
-}
-
-// TestLazyFigures prints what lazy starts cost; see docs/benchmarks.md.
-func TestLazyFigures(t *testing.T) {
-	if os.Getenv("SATCHEL_FIGURES") == "" {
-		t.Skip("SATCHEL_FIGURES is not set")
-	}
-	c := newCampus(t, "os-v1.tar")
-	var stats struct {
-		StoredBytes int64 `json:"stored_bytes"`
-	}
-	c.facts(&stats, c.srv, "store", "stats")
-	laptop, desk, whole := c.enrol(c.line.Addr(), "ana", "laptop"), c.enrol(c.line.Addr(), "ana", "desk"), c.enrol(c.line.Addr(), "ana", "whole")
-	satchel(t, whole, "sync")
-	tell := func(what, home string) {
-		before := c.line.Down()
-		began := time.Now()
-		b := c.run(home)
-		st := b.ready()
-		total := time.Since(began).Seconds()
-		down := c.line.Down() - before
-		r := b.stop()
-		line, _ := json.Marshal(r.Arrival)
-		fmt.Printf("%s: ready %.1f s after the command, %.1f s after the start; line %d bytes; %s\n", what, total, st.Boot.ReadySeconds, down, line)
-	}
-	fmt.Printf("server: %+v\n", stats)
-	tell("lazy", laptop)
-	if keep := os.Getenv("SATCHEL_KEEP"); keep != "" {
-		exec.Command("cp", "-r", c.srv, keep).Run()
-	}
-	tell("lazy with a trace", desk)
-	tell("all here", whole)
 }

@@ -38,6 +38,12 @@ func (g *Getter) flight(id store.ID) *flight {
 		g.mu.Unlock()
 		return f
 	}
+	if b := g.keep.get(id); b != nil { // it has come just now
+		g.mu.Unlock()
+		f := &flight{done: make(chan struct{}), data: b}
+		close(f.done)
+		return f
+	}
 	f := g.board(id, missed)
 	if err := g.ctx.Err(); err != nil { // it is closed, so nothing may start
 		delete(g.flights, id)
@@ -105,17 +111,16 @@ func (g *Getter) absent(ids []store.ID) []store.ID {
 }
 
 // land ends a flight.
-func (g *Getter) land(id store.ID, data []byte, err error) bool {
+func (g *Getter) land(id store.ID, data []byte, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f, ok := g.flights[id]
 	if !ok {
-		return false
+		return
 	}
 	delete(g.flights, id)
 	f.data, f.err = data, err
 	close(f.done)
-	return true
 }
 
 // fetch brings chunks that have flights, and ends all of these.

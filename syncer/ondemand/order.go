@@ -2,6 +2,7 @@ package ondemand
 
 import (
 	"context"
+	"path"
 
 	"satchel/layers/manifest"
 	"satchel/store"
@@ -29,12 +30,14 @@ type order struct {
 type ordered struct {
 	id    store.ID
 	size  int32
+	dir   int32 // the number of its file's directory
 	layer store.LayerID
 }
 
 // newOrder reads the trees of those layers that are thin.
 func newOrder(ctx context.Context, st *disk.Store, layers []trace.Layer, thin map[store.ID]store.LayerID) (*order, error) {
 	o := &order{places: map[store.ID]int32{}, next: map[store.ID]int32{}}
+	dir := int32(0)
 	for _, l := range layers {
 		if _, ok := thin[l.Version]; !ok {
 			continue
@@ -47,13 +50,18 @@ func newOrder(ctx context.Context, st *disk.Store, layers []trace.Layer, thin ma
 		if err != nil {
 			return nil, err
 		}
+		last := ""
 		for i := range tree {
+			if parent := path.Dir(tree[i].Path); parent != last {
+				last = parent
+				dir++
+			}
 			for _, x := range tree[i].Extents {
 				if _, met := o.places[x.ID]; met || x.ID.IsZero() {
 					continue
 				}
-				o.places[x.ID] = int32(len(o.chunks))                             //nolint:gosec // a tree has fewer
-				o.chunks = append(o.chunks, ordered{x.ID, int32(x.Len), l.Layer}) //nolint:gosec // chunks are small
+				o.places[x.ID] = int32(len(o.chunks))                                  //nolint:gosec // a tree has fewer
+				o.chunks = append(o.chunks, ordered{x.ID, int32(x.Len), dir, l.Layer}) //nolint:gosec // chunks are small
 			}
 		}
 	}
@@ -87,7 +95,7 @@ func (o *order) size(id store.ID) int64 {
 }
 
 // after returns what may be read soon after a chunk, in the same layer: what
-// follows in the trace, else what follows in the tree.
+// follows in the trace, else what follows in the file and its directory.
 func (o *order) after(id store.ID) []store.ID {
 	var ids []store.ID
 	bytes := o.size(id)
@@ -115,7 +123,7 @@ func (o *order) after(id store.ID) []store.ID {
 		return ids
 	}
 	for _, c := range o.chunks[at+1:] {
-		if !add(c.id) {
+		if c.dir != o.chunks[at].dir || !add(c.id) {
 			break
 		}
 	}

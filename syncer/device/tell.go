@@ -66,7 +66,11 @@ func (p *pass) workspaceReport(ctx context.Context, def *workspace.Definition, v
 		if err != nil {
 			return w, err
 		}
-		w.Ready = w.Ready && !head.Version.IsZero()
+		lacking, err := p.lacking(ctx, head.Version)
+		if err != nil {
+			return w, err
+		}
+		w.Ready = w.Ready && !head.Version.IsZero() && !lacking
 		healthy := slices.ContainsFunc(verdicts, func(v workspace.Verdict) bool {
 			return v.Outcome == workspace.Good && v.Layer == place.ID && v.Version == head.Version
 		})

@@ -290,6 +290,50 @@ func TestContentsEnd(t *testing.T) {
 	w.start()
 }
 
+// TestFillMakesWay has a fill wait while somebody reads.
+func TestFillMakesWay(t *testing.T) {
+	w := newWorld(t)
+	_, _, b := w.lazyPair()
+	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	must(t, err)
+	asked, release := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	requests := 0
+	w.hook(func(r *http.Request) error {
+		if !strings.HasSuffix(r.URL.Path, "/fetch") {
+			return nil
+		}
+		mu.Lock()
+		requests++
+		first := requests == 1
+		mu.Unlock()
+		if first {
+			close(asked)
+			<-release
+		}
+		return nil
+	})
+	read, filled := make(chan error), make(chan error)
+	go func() { _, err := b.read(t.Context(), g, "debian-12"); read <- err }()
+	<-asked
+	go func() { filled <- b.dev.Fill(t.Context(), g.Idle) }()
+	time.Sleep(100 * time.Millisecond) // enough for a fill that does not wait to be found out
+	mu.Lock()
+	if requests != 1 {
+		t.Errorf("%d requests while a read waits", requests)
+	}
+	mu.Unlock()
+	close(release)
+	must(t, <-read)
+	must(t, <-filled)
+	must(t, g.Close())
+	w.hook(nil)
+	if b.thin() != 0 {
+		t.Error("thin after a fill")
+	}
+	b.sound()
+}
+
 // TestContentsCut loses answers in their middle.
 func TestContentsCut(t *testing.T) {
 	w := newWorld(t)

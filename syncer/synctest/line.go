@@ -153,10 +153,10 @@ func (l *Line) carry(to, from net.Conn, direction int) {
 			if !l.pass() {
 				return
 			}
+			l.moved[direction].Add(int64(len(p.data)))
 			if _, err := to.Write(p.data); err != nil {
 				return
 			}
-			l.moved[direction].Add(int64(len(p.data)))
 		}
 	})
 	defer close(parcels)

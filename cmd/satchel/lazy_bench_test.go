@@ -1,15 +1,17 @@
 package main
 
 import (
+	"cmp"
+	"os"
 	"testing"
 	"time"
 )
 
 // BenchmarkLazyStart starts a guest with nothing of it here, with a trace of an
 // earlier start, and with everything here, over a line of 100 Mbit/s and 20 ms;
-// see docs/benchmarks.md.
+// see docs/benchmarks.md. $SATCHEL_BENCH_GUEST may name another guest.
 func BenchmarkLazyStart(b *testing.B) {
-	c := newCampus(b, "os-v1.tar")
+	c := newCampus(b, cmp.Or(os.Getenv("SATCHEL_BENCH_GUEST"), "os-v1.tar"))
 	var stats struct {
 		StoredBytes int64 `json:"stored_bytes"`
 	}

@@ -30,12 +30,16 @@ type campus struct {
 	end  func() // ends the server
 }
 
-// newCampus starts it, with the guest's tar file that $SATCHEL_TEST_GUESTS holds.
-func newCampus(t testing.TB, tar string) *campus {
+// newCampus starts it, with the guest of a tar file that $SATCHEL_TEST_GUESTS
+// holds, or of a directory.
+func newCampus(t testing.TB, guest string) *campus {
 	t.Helper()
 	guests := os.Getenv("SATCHEL_TEST_GUESTS")
 	if guests == "" {
 		t.Skip("SATCHEL_TEST_GUESTS names no directory with guests: run make test")
+	}
+	if !filepath.IsAbs(guest) {
+		guest = filepath.Join(guests, guest)
 	}
 	binary := filepath.Join(t.TempDir(), "satchel-guest")
 	build := exec.Command("go", "build", "-o", binary, "satchel/cmd/satchel-guest")
@@ -63,7 +67,7 @@ func newCampus(t testing.TB, tar string) *campus {
 	c.admin(addr, "user", "add", "build", "--publisher")
 	c.admin(addr, "user", "add", "ana")
 	press := c.enrol(addr, "build", "press")
-	satchel(t, press, "layer", "import", "--kind", "os", "debian", filepath.Join(guests, tar))
+	satchel(t, press, "layer", "import", "--kind", "os", "debian", guest)
 	satchel(t, press, "publish", "debian")
 	c.admin(addr, "layer", "grant", "debian", "read", "all")
 	c.admin(addr, "workspace", "create", "school", "--user", "ana", "--os", "debian")

@@ -43,7 +43,8 @@ func (a *app) bring(ctx context.Context, h *home, name string, limits device.Opt
 // be. The zero value is one in a home that belongs to no server.
 type arrival struct {
 	app    *app
-	def    workspace.Definition
+	home   *home
+	name   string
 	device *device.Device
 	getter *ondemand.Getter
 	ctx    context.Context
@@ -59,8 +60,8 @@ type arrival struct {
 const fillPause = 15 * time.Second
 
 func (a *app) arrival(ctx context.Context, h *home, name string, limits device.Options) (*arrival, error) {
-	r := &arrival{app: a}
-	def, err := h.workspaces.Load(name)
+	r := &arrival{app: a, home: h, name: name}
+	versions, err := h.versions(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +75,31 @@ func (a *app) arrival(ctx context.Context, h *home, name string, limits device.O
 	}
 	// An interrupt ends the guest in order, for which it may have to read.
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.def, r.device = def, d
-	if r.getter, err = d.Contents(r.ctx, &def); err != nil {
+	r.device = d
+	if r.getter, err = d.Contents(r.ctx, versions); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return r, nil
+}
+
+// versions returns what the next start of a workspace composes.
+func (h *home) versions(ctx context.Context, name string) (pins []workspace.Pin, err error) {
+	def, err := h.workspaces.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, place := range def.Stack() {
+		head, err := h.store.Heads().Head(ctx, place.ID)
+		if err != nil {
+			return nil, err
+		}
+		pins = append(pins, workspace.Pin{Kind: place.Kind, Layer: place.ID, Name: place.Name, Version: head.Version})
+	}
+	health, err := h.workspaces.LoadHealth(name)
+	if err != nil {
+		return nil, err
+	}
+	return health.Choose(pins), nil
 }
 
 // host has a host read from here.
@@ -101,10 +122,12 @@ func (r *arrival) ready() {
 		r.mu.Unlock()
 		r.app.note("%s came while it started; the rest follows", size(stats.Fetched))
 	}
-	r.work.Go(func() {
-		// Without it the next device starts a little slower.
-		_, _ = r.device.SendTrace(r.ctx, &r.def, chunks)
-	})
+	if rec, err := r.home.workspaces.LoadSession(r.name); err == nil {
+		r.work.Go(func() {
+			// Without it the next device starts a little slower.
+			_, _ = r.device.SendTrace(r.ctx, rec.Composed, chunks)
+		})
+	}
 	if r.device.Unfilled(r.ctx) {
 		r.work.Go(r.fill)
 	}
@@ -118,7 +141,7 @@ func (r *arrival) fill() {
 		case r.ctx.Err() != nil:
 			return
 		case err == nil:
-			r.app.note("%s is offline-ready", r.def.Name)
+			r.app.note("%s is offline-ready", r.name)
 			return
 		}
 		select {

@@ -15,20 +15,17 @@ import (
 // slower, but it starts.
 const traceWait = 5 * time.Second
 
-// Contents returns a getter of what a workspace's layers consist of, be it here
-// or not. If the server has a trace of the stack, what that names is fetched at
+// Contents returns a getter of what the versions of a workspace's layers consist
+// of, be it here or not. If the server has a trace of the stack, what that names is fetched at
 // once. Reads end when ctx is done.
-func (d *Device) Contents(ctx context.Context, def *workspace.Definition) (*ondemand.Getter, error) {
-	stack, err := d.stack(ctx, def)
-	if err != nil {
-		return nil, err
-	}
+func (d *Device) Contents(ctx context.Context, versions []workspace.Pin) (*ondemand.Getter, error) {
+	stack := stackOf(versions)
 	opt := ondemand.Options{
 		Store: d.opt.Store, Remote: func() syncer.Remote { return d.server() }, Layers: stack, Note: d.opt.Note,
 	}
-	for _, place := range def.Stack() {
-		if place.Kind.Writable() {
-			opt.Others = append(opt.Others, place.ID)
+	for _, v := range versions {
+		if v.Kind.Writable() {
+			opt.Others = append(opt.Others, v.Layer)
 		}
 	}
 	if d.Unfilled(ctx) {
@@ -55,30 +52,23 @@ func (d *Device) AnyContents(ctx context.Context) (*ondemand.Getter, error) {
 	return ondemand.Open(ctx, opt)
 }
 
-// SendTrace gives the server the order in which a workspace's guest read its
-// chunks. It keeps the first of a stack, for a while. SendTrace returns how many
+// SendTrace gives the server the order in which the guest of these versions read
+// its chunks. It keeps the first of a stack, for a while. SendTrace returns how many
 // chunks it kept.
-func (d *Device) SendTrace(ctx context.Context, def *workspace.Definition, chunks []store.ID) (kept int, err error) {
-	stack, err := d.stack(ctx, def)
-	if err != nil || len(stack) == 0 {
-		return 0, err
+func (d *Device) SendTrace(ctx context.Context, versions []workspace.Pin, chunks []store.ID) (kept int, err error) {
+	stack := stackOf(versions)
+	if len(stack) == 0 {
+		return 0, nil
 	}
 	return d.server().SendTrace(ctx, trace.StackID(d.opt.Store.Domain(), stack), &trace.Trace{Stack: stack, Chunks: chunks})
 }
 
-// stack returns the read-only layers of a workspace at their heads.
-func (d *Device) stack(ctx context.Context, def *workspace.Definition) (stack []trace.Layer, err error) {
-	for _, place := range def.Stack() {
-		if place.Kind.Writable() {
-			continue
-		}
-		head, err := d.opt.Store.Heads().Head(ctx, place.ID)
-		if err != nil {
-			return nil, err
-		}
-		if !head.Version.IsZero() {
-			stack = append(stack, trace.Layer{Layer: head.Layer, Version: head.Version})
+// stackOf returns the read-only layers among versions.
+func stackOf(versions []workspace.Pin) (stack []trace.Layer) {
+	for _, v := range versions {
+		if !v.Kind.Writable() && !v.Version.IsZero() {
+			stack = append(stack, trace.Layer{Layer: v.Layer, Version: v.Version})
 		}
 	}
-	return stack, nil
+	return stack
 }

@@ -97,8 +97,8 @@ func (p *pass) fillAll(ctx context.Context, wait func(context.Context) error) er
 	return nil
 }
 
-// fillVersion completes a thin version. One that no head's history holds any
-// more is forgotten.
+// fillVersion completes a thin version. The mark of one that no head's history
+// holds any more is given up when it cannot be had.
 func (p *pass) fillVersion(ctx context.Context, layer store.LayerID, version store.ID, wait func(context.Context) error) (err error) {
 	w, err := p.opt.Store.Begin(ctx, "fetch the contents of version "+version.Short())
 	if err != nil {
@@ -116,9 +116,18 @@ func (p *pass) fillVersion(ctx context.Context, layer store.LayerID, version sto
 	if err != nil {
 		return err
 	}
-	if !known {
-		return p.opt.Store.Heads().Complete(ctx, version)
+	err = p.fetchThin(ctx, w, head, version, wait)
+	if gone := errors.Is(err, syncer.ErrForbidden) || errors.Is(err, store.ErrNotExist); gone && !known {
+		err = nil
 	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", head.Name, err)
+	}
+	return p.opt.Store.Heads().Complete(ctx, version)
+}
+
+// fetchThin fetches what a thin version of a layer lacks.
+func (p *pass) fetchThin(ctx context.Context, w store.Writer, head store.Head, version store.ID, wait func(context.Context) error) error {
 	v, err := manifest.ReadVersion(ctx, p.opt.Store, version)
 	if err != nil {
 		return err
@@ -136,10 +145,7 @@ func (p *pass) fillVersion(ctx context.Context, layer store.LayerID, version sto
 		p.opt.Progress(head.Name, x)
 		pace.tell(x.Bytes)
 	}}
-	if err := exchange.Contents(ctx, p.opt.Store, w, remote, layer, version, held, opt); err != nil {
-		return fmt.Errorf("layer %s: %w", head.Name, err)
-	}
-	return p.opt.Store.Heads().Complete(ctx, version)
+	return exchange.Contents(ctx, p.opt.Store, w, remote, head.Layer, version, held, opt)
 }
 
 // polite is a remote that lets others go first.

@@ -41,11 +41,17 @@ func (h *home) syncLazily() Report {
 	return rep
 }
 
-func (h *home) definition(name string) *workspace.Definition {
+// pins returns a workspace's layers at their heads.
+func (h *home) pins(name string) (pins []workspace.Pin) {
 	h.t.Helper()
 	def, err := h.set.Load(name)
 	must(h.t, err)
-	return &def
+	for _, place := range def.Stack() {
+		head, err := h.st.Heads().Head(h.t.Context(), place.ID)
+		must(h.t, err)
+		pins = append(pins, workspace.Pin{Kind: place.Kind, Layer: place.ID, Name: place.Name, Version: head.Version})
+	}
+	return pins
 }
 
 // read reads all files of a layer through a getter.
@@ -182,7 +188,7 @@ func TestContents(t *testing.T) {
 	w := newWorld(t)
 	pub, _, b := w.lazyPair()
 	want := pub.files("debian-12")
-	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	g, err := b.dev.Contents(t.Context(), b.pins("ana"))
 	must(t, err)
 	w.counted()
 	// Many read everything at once; each chunk is asked for once.
@@ -238,7 +244,7 @@ func TestContentsOutage(t *testing.T) {
 			close(waits)
 		}
 	}
-	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	g, err := b.dev.Contents(t.Context(), b.pins("ana"))
 	must(t, err)
 	w.stop()
 	got := make(chan map[string]string)
@@ -270,7 +276,7 @@ func TestContentsEnd(t *testing.T) {
 	_, _, b := w.lazyPair()
 	waits := make(chan struct{})
 	b.dev.opt.Note = func(string, ...any) { close(waits) }
-	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	g, err := b.dev.Contents(t.Context(), b.pins("ana"))
 	must(t, err)
 	w.stop()
 	ended := make(chan error)
@@ -294,7 +300,7 @@ func TestContentsEnd(t *testing.T) {
 func TestFillMakesWay(t *testing.T) {
 	w := newWorld(t)
 	_, _, b := w.lazyPair()
-	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	g, err := b.dev.Contents(t.Context(), b.pins("ana"))
 	must(t, err)
 	asked, release := make(chan struct{}), make(chan struct{})
 	var mu sync.Mutex
@@ -338,7 +344,7 @@ func TestFillMakesWay(t *testing.T) {
 func TestContentsCut(t *testing.T) {
 	w := newWorld(t)
 	pub, _, b := w.lazyPair()
-	g, err := b.dev.Contents(t.Context(), b.definition("ana"))
+	g, err := b.dev.Contents(t.Context(), b.pins("ana"))
 	must(t, err)
 	w.lose("/fetch", 2)
 	files, err := b.read(t.Context(), g, "debian-12")
@@ -355,7 +361,7 @@ func TestTrace(t *testing.T) {
 	w := newWorld(t)
 	_, a, b := w.lazyPair()
 	read := func(h *home) ondemand.Stats {
-		g, err := h.dev.Contents(t.Context(), h.definition("ana"))
+		g, err := h.dev.Contents(t.Context(), h.pins("ana"))
 		must(t, err)
 		for h == b && !h.hasAll("debian-12") { // what the trace names comes unasked
 			time.Sleep(10 * time.Millisecond)
@@ -364,7 +370,7 @@ func TestTrace(t *testing.T) {
 		must(t, err)
 		_, err = h.read(t.Context(), g, "ana/data")
 		must(t, err)
-		kept, err := h.dev.SendTrace(t.Context(), h.definition("ana"), append(g.Used(), store.ID{1}))
+		kept, err := h.dev.SendTrace(t.Context(), h.pins("ana"), append(g.Used(), store.ID{1}))
 		must(t, err)
 		if first := h == a; first && kept != g.Stats().Used-1 || !first && kept != 0 {
 			t.Errorf("the server kept %d of %d chunks", kept, g.Stats().Used)
@@ -382,8 +388,7 @@ func TestTrace(t *testing.T) {
 		t.Errorf("stats with a trace: %+v", s)
 	}
 	// Who may not read the stack gets no trace of it, and may not send one.
-	stack, err := a.dev.stack(t.Context(), a.definition("ana"))
-	must(t, err)
+	stack := stackOf(a.pins("ana"))
 	w.do("POST", "users", syncer.User{Name: "bob"}, nil)
 	w.do("DELETE", "layers/debian-12/grants/all", nil, nil)
 	c := w.enrolled("bob", "other")

@@ -101,6 +101,9 @@ type Session struct {
 
 // Ready waits until the guest reaches its multi-user state.
 func (s *Session) Ready(ctx context.Context) (Status, error) {
+	if st := s.Status(); st.Ready { // it may be ending by now
+		return st, nil
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.awaitReady(ctx) }()
 	select {

@@ -12,6 +12,9 @@ import (
 // connection: the first after standard error.
 const monitorFD = 3
 
+// memoryFD is the one at which it finds the guest's memory, if that is shared.
+const memoryFD = monitorFD + 1
+
 // vncBase is the TCP port of VNC display 0.
 const vncBase = 5900
 
@@ -50,8 +53,15 @@ func Args(c Config) []string {
 		a.add("-chardev", "socket,id=monitor2,path="+escape(c.QMP)+",server=on,wait=off")
 		a.add("-mon", "chardev=monitor2,mode=control")
 	}
-	if c.Paused {
+	if c.RAM != nil {
+		// What the guest frees becomes a hole in the file.
+		a.add("-device", "virtio-balloon-pci,free-page-reporting=on")
+	}
+	if c.Paused || c.Incoming {
 		a.add("-S")
+	}
+	if c.Incoming {
+		a.add("-incoming", "defer")
 	}
 	return a
 }
@@ -67,9 +77,9 @@ func (a *argList) add(args ...string) { *a = append(*a, args...) }
 func (a *argList) machine(c *Config) {
 	mib := strconv.FormatInt((c.Memory+1<<20-1)>>20, 10)
 	machine := "q35"
-	if c.MemoryFile != "" {
+	if c.RAM != nil {
 		machine += ",memory-backend=memory"
-		a.add("-object", "memory-backend-file,id=memory,size="+mib+"M,mem-path="+escape(c.MemoryFile)+",share=on")
+		a.add("-object", fmt.Sprintf("memory-backend-file,id=memory,size=%sM,mem-path=/proc/self/fd/%d,share=on", mib, memoryFD))
 	}
 	a.add("-machine", machine)
 	a.add(c.Accel.args()...)

@@ -21,11 +21,11 @@ func full() qemu.Config {
 		Accel:  qemu.Accel{Name: qemu.KVM, CPU: "host,-arch-capabilities"},
 		Kernel: "/run/s/vmlinuz", Initrd: "/run/s/initrd", KernelArgs: []string{"console=ttyS0", "quiet"},
 		Root: "/run/s/root.sock", Delta: "/home/ana/delta", Agent: "/run/s/agent.sock",
-		Console:    qemu.Console{Socket: "/run/s/console.sock", Log: "/run/s/console.log"},
-		Display:    qemu.Display{Kind: qemu.VNC, VNC: "127.0.0.1:5977"},
-		Network:    qemu.Network{Mode: qemu.User, Restrict: true},
-		QMP:        "/run/s/qmp.sock",
-		MemoryFile: "/run/s/memory", Paused: true,
+		Console: qemu.Console{Socket: "/run/s/console.sock", Log: "/run/s/console.log"},
+		Display: qemu.Display{Kind: qemu.VNC, VNC: "127.0.0.1:5977"},
+		Network: qemu.Network{Mode: qemu.User, Restrict: true},
+		QMP:     "/run/s/qmp.sock",
+		RAM:     os.Stdin, Paused: true, // any file: QEMU finds it by its number
 	}
 }
 
@@ -34,15 +34,15 @@ func TestArgsGolden(t *testing.T) {
 	commas.Name = "a,b"
 	commas.Root, commas.Delta, commas.Agent, commas.QMP = "/r,1", "/d,,2", "/a,3", "/q,4"
 	commas.Console = qemu.Console{Log: "/c,5"}
-	commas.MemoryFile = "/m,6"
 	commas.Display = qemu.Display{Kind: qemu.VNC, VNC: "/v,7", Device: "VGA"}
 	commas.Kernel, commas.Initrd = "/k,8", "/i,9" // not in a list of options
 	for name, c := range map[string]qemu.Config{
-		"least":  {Memory: 64 << 20},
-		"full":   full(),
-		"commas": commas,
-		"window": {Memory: 1<<30 + 1, Display: qemu.Display{Kind: qemu.Window}, Network: qemu.Network{Mode: qemu.User}},
-		"screen": {Memory: 1 << 30, Display: qemu.Display{Device: "virtio-vga"}, Console: qemu.Console{Socket: "/c"}},
+		"least":    {Memory: 64 << 20},
+		"full":     full(),
+		"commas":   commas,
+		"window":   {Memory: 1<<30 + 1, Display: qemu.Display{Kind: qemu.Window}, Network: qemu.Network{Mode: qemu.User}},
+		"incoming": {Memory: 1 << 30, RAM: os.Stdin, Incoming: true},
+		"screen":   {Memory: 1 << 30, Display: qemu.Display{Device: "virtio-vga"}, Console: qemu.Console{Socket: "/c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.Validate(); err != nil {
@@ -69,6 +69,37 @@ func TestArgsGolden(t *testing.T) {
 func TestArgsDoNotShareState(t *testing.T) {
 	if c := full(); !slices.Equal(qemu.Args(c), qemu.Args(c)) {
 		t.Error("two calls differ")
+	}
+}
+
+// Machines have the same fingerprint just when a state of one fits the other.
+func TestFingerprint(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*qemu.Config)
+		same   bool
+	}{
+		"itself":      {func(*qemu.Config) {}, true},
+		"paths":       {func(c *qemu.Config) { c.Kernel, c.Root, c.Delta, c.Agent = "/k", "/r", "/d", "/a" }, true},
+		"console":     {func(c *qemu.Config) { c.Console = qemu.Console{Socket: "/c", Log: "/l"} }, true},
+		"screen":      {func(c *qemu.Config) { c.Display = qemu.Display{Kind: qemu.Window, Device: "virtio-gpu-pci"} }, false},
+		"no screen":   {func(c *qemu.Config) { c.Display = qemu.Display{Kind: qemu.None, Device: c.Display.Device} }, true},
+		"incoming":    {func(c *qemu.Config) { c.Incoming, c.Paused, c.QMP = true, false, "" }, true},
+		"name":        {func(c *qemu.Config) { c.Name = "ben" }, true},
+		"memory":      {func(c *qemu.Config) { c.Memory *= 2 }, false},
+		"processors":  {func(c *qemu.Config) { c.CPUs++ }, false},
+		"accelerator": {func(c *qemu.Config) { c.Accel = qemu.Accel{} }, false},
+		"network":     {func(c *qemu.Config) { c.Network.Mode = qemu.NoNetwork }, false},
+		"no delta":    {func(c *qemu.Config) { c.Delta = "" }, false},
+		"words":       {func(c *qemu.Config) { c.KernelArgs = append(c.KernelArgs, "x") }, false},
+		"own memory":  {func(c *qemu.Config) { c.RAM = nil }, false},
+	} {
+		c := full()
+		c.Display.Device = "virtio-vga"
+		want := qemu.Fingerprint(c)
+		tt.change(&c)
+		if got := qemu.Fingerprint(c); (got == want) != tt.same {
+			t.Errorf("%s: same fingerprint %v, want %v", name, got == want, tt.same)
+		}
 	}
 }
 

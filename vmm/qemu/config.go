@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -46,10 +47,12 @@ type Config struct {
 	Display Display
 	Network Network
 
-	QMP        string // a further monitor, listening on this unix socket
-	MemoryFile string // file that holds the guest's memory, shared; none: private memory
-	Log        string // file to which QEMU's messages are appended
-	Paused     bool   // do not run the guest before [Process.Resume]
+	QMP    string // a further monitor, listening on this unix socket
+	Log    string // file to which QEMU's messages are appended
+	Paused bool   // do not run the guest before [Process.Resume]
+
+	RAM      *os.File // holds the guest's memory, shared, and as large as that; nil: private memory
+	Incoming bool     // wait for [Process.Load], and then for [Process.Resume]
 }
 
 // A Socket is the path of a unix socket at which QEMU listens for one peer at
@@ -123,7 +126,7 @@ func (c *Config) Validate() error {
 func (c *Config) checkPaths() error {
 	return errors.Join(
 		checkFile("kernel", c.Kernel), checkFile("initrd", c.Initrd), checkFile("delta disk", c.Delta),
-		checkFile("console log", c.Console.Log), checkFile("memory file", c.MemoryFile), checkFile("log", c.Log),
+		checkFile("console log", c.Console.Log), checkFile("log", c.Log),
 		checkSocket("root disk", c.Root), checkSocket("agent", string(c.Agent)),
 		checkSocket("console", string(c.Console.Socket)), checkSocket("monitor", c.QMP))
 }

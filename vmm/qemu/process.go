@@ -43,10 +43,10 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return start(ctx, cfg.Binary, Args(cfg), cfg.Log)
+	return start(ctx, cfg.Binary, Args(cfg), cfg.Log, cfg.RAM)
 }
 
-func start(ctx context.Context, binary string, args []string, log string) (*Process, error) {
+func start(ctx context.Context, binary string, args []string, log string, ram *os.File) (*Process, error) {
 	if binary == "" {
 		binary = defaultBinary
 	}
@@ -68,6 +68,9 @@ func start(ctx context.Context, binary string, args []string, log string) (*Proc
 	}
 	p.cmd.Stdout, p.cmd.Stderr = stderr, stderr
 	p.cmd.ExtraFiles = []*os.File{far} // becomes monitorFD
+	if ram != nil {
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, ram) // becomes memoryFD
+	}
 	p.cmd.WaitDelay = lastWords
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true, // an interrupt typed at our terminal is not for the guest

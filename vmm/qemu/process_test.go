@@ -122,7 +122,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	p := machine(t, func(c *qemu.Config) {
 		c.CPUs = 2
 		c.Kernel = program{}.say(ready).hang().kernel(t)
-		c.Delta, c.MemoryFile = in("delta"), in("memory")
+		c.Delta, c.RAM = in("delta"), ram(t, c.Memory)
 		c.Agent, c.QMP = qemu.Socket(in("agent")), in("qmp")
 		c.Console = qemu.Console{Socket: qemu.Socket(in("console")), Log: in("console.log")}
 		c.Display = qemu.Display{Kind: qemu.VNC, VNC: in("vnc")}
@@ -168,7 +168,7 @@ func TestStartFailures(t *testing.T) {
 		"no QEMU there":   {func(c *qemu.Config) { c.Binary = "/no/such/qemu" }, "no such file", "qemu-system-x86"},
 		"no kernel":       {func(c *qemu.Config) { c.Kernel = "/no/such/kernel" }, "could not open kernel file", ""},
 		"no block server": {func(c *qemu.Config) { c.Root = "/no/such/socket" }, "/no/such/socket", ""},
-		"memory file":     {func(c *qemu.Config) { c.MemoryFile = "/no/such/memory" }, "/no/such/memory", ""},
+		"small memory":    {func(c *qemu.Config) { c.RAM = ram(t, 4096) }, "size", ""},
 		"no desktop":      {func(c *qemu.Config) { c.Display.Kind = qemu.Window }, "gtk", "--display vnc"},
 		"ends at once":    {func(c *qemu.Config) { c.Binary = "true" }, "ended at once: exit status 0", ""},
 		"no log":          {func(c *qemu.Config) { c.Log = "/no/such/log" }, "open log", ""},

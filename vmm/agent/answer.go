@@ -27,7 +27,7 @@ func (sv *server) answer(ctx context.Context, st *stream, req Request) (Reply, e
 			return Reply{Code: CodeNotStarted}, errors.New("no command")
 		}
 		return sv.exec(ctx, st, *req.Exec)
-	case OpReady, OpFreeze, OpThaw, OpSync, OpPoweroff, OpReboot:
+	case OpReady, OpFreeze, OpThaw, OpSync, OpClock, OpPoweroff, OpReboot:
 		return Reply{}, sv.do(ctx, st, req)
 	default:
 		return Reply{}, fmt.Errorf("unknown operation %q", req.Op)

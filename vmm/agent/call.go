@@ -37,6 +37,11 @@ func (c *Client) Thaw(ctx context.Context) error { return c.do(ctx, Request{Op: 
 // Sync writes all that the guest holds in memory to its disks.
 func (c *Client) Sync(ctx context.Context) error { return c.do(ctx, Request{Op: OpSync}) }
 
+// Clock sets the guest's clock, which stands while its machine is suspended.
+func (c *Client) Clock(ctx context.Context, now time.Time) error {
+	return c.do(ctx, Request{Op: OpClock, Time: now.UnixNano()})
+}
+
 // Shutdown asks the guest to power off in good order. It returns when the guest
 // has taken the request; the end is seen at the machine.
 func (c *Client) Shutdown(ctx context.Context) error { return c.do(ctx, Request{Op: OpPoweroff}) }

@@ -43,6 +43,7 @@ const (
 	OpFreeze   Op = "freeze"   // make the delta disk consistent and stop writing to it
 	OpThaw     Op = "thaw"     // end a freeze
 	OpSync     Op = "sync"     // write everything to the disks
+	OpClock    Op = "clock"    // set the guest's clock
 	OpPoweroff Op = "poweroff" // shut down in good order
 	OpReboot   Op = "reboot"   // shut down in good order and start again
 )
@@ -50,7 +51,8 @@ const (
 // A Request opens a stream.
 type Request struct {
 	Op   Op            `json:"op"`
-	Max  time.Duration `json:"max_ns,omitempty"` // freeze: thaw by itself after this
+	Max  time.Duration `json:"max_ns,omitempty"`  // freeze: thaw by itself after this
+	Time int64         `json:"time_ns,omitempty"` // clock: nanoseconds since 1970 in UTC
 	Exec *Command      `json:"exec,omitempty"`
 }
 

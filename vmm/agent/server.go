@@ -17,7 +17,7 @@ type Handler interface {
 	// Info describes the guest.
 	Info() Info
 	// Do carries out a request that has no data: ready, freeze, thaw, sync,
-	// poweroff, reboot. It returns early when ctx ends.
+	// clock, poweroff, reboot. It returns early when ctx ends.
 	Do(ctx context.Context, req Request) error
 	// Start starts a command. Errors that wrap fs.ErrNotExist or
 	// fs.ErrPermission speak of the command's file. The process reads stdin

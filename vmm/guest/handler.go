@@ -90,6 +90,8 @@ func (h *Handler) Do(ctx context.Context, req agent.Request) error {
 		return h.delta.thaw()
 	case agent.OpSync:
 		return h.sync()
+	case agent.OpClock:
+		return setClock(req.Time)
 	case agent.OpPoweroff:
 		return h.signalInit(ctx, sigPoweroff)
 	case agent.OpReboot:
@@ -102,5 +104,17 @@ func (h *Handler) Do(ctx context.Context, req agent.Request) error {
 // sync writes everything to the disks, so that a freeze after it is short.
 func (h *Handler) sync() error {
 	unix.Sync()
+	return nil
+}
+
+// setClock sets the clock, unless the time is not one that a host can have.
+func setClock(ns int64) error {
+	if ns <= 0 {
+		return fmt.Errorf("set the clock: %d ns is no time", ns)
+	}
+	t := unix.NsecToTimespec(ns)
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &t); err != nil {
+		return fmt.Errorf("set the clock: %w", err)
+	}
 	return nil
 }

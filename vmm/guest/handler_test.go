@@ -104,7 +104,7 @@ func TestDoWithoutGuest(t *testing.T) {
 	h := NewHandler(Guest{})
 	for op, ok := range map[agent.Op]bool{
 		agent.OpReady: true, agent.OpSync: true, agent.OpFreeze: false, agent.OpThaw: false,
-		agent.OpPoweroff: false, agent.OpReboot: false, "dance": false,
+		agent.OpClock: false, agent.OpPoweroff: false, agent.OpReboot: false, "dance": false,
 	} {
 		if err := h.Do(t.Context(), agent.Request{Op: op}); (err == nil) != ok {
 			t.Errorf("%s: %v", op, err)

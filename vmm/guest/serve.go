@@ -53,11 +53,13 @@ func waitHandover() error {
 		return err
 	}
 	for {
-		if err := unix.Stat("/proc/1/root/.", &theirs); err != nil {
-			return err
-		}
-		if theirs.Dev != ours.Dev {
+		err := unix.Stat("/proc/1/root/.", &theirs)
+		if err == nil && theirs.Dev != ours.Dev {
 			return nil
+		}
+		// In the midst of the change, the root that is left may be gone already.
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

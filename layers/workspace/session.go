@@ -13,10 +13,10 @@ import (
 	"satchel/store/durable"
 )
 
-// The format of records and its version.
+// The format of records and its version. Version 1 knows of no suspended ones.
 const (
 	sessionFormat  = "satchel session"
-	sessionVersion = 1
+	sessionVersion = 2
 )
 
 // A State says how far a session has come.
@@ -28,11 +28,12 @@ const (
 	Running   State = "running"   // the guest is up
 	Stopping  State = "stopping"  // the guest was told to stop
 	Capturing State = "capturing" // the guest is gone; its work is being committed
+	Suspended State = "suspended" // the machine is on disk; no process runs it
 )
 
 func (s State) valid() bool {
 	switch s {
-	case Starting, Running, Stopping, Capturing:
+	case Starting, Running, Stopping, Capturing, Suspended:
 		return true
 	}
 	return false
@@ -58,11 +59,26 @@ type Session struct {
 	// Captured are the versions that captures of this session made, or were
 	// about to make.
 	Captured []Pin `json:"captured"`
+	// Suspension is what the machine needs to go on, in state [Suspended] only.
+	Suspension *Suspension `json:"suspension,omitempty"`
 }
 
 // Alive reports whether the process that runs the session still does. If not,
 // the session crashed, and what is on its delta disk waits to be captured.
 func (s *Session) Alive() bool { return s.Process.Alive() }
+
+// check reports what makes a record impossible.
+func (s *Session) check() error {
+	switch {
+	case !s.State.valid():
+		return fmt.Errorf("unknown state %q", s.State)
+	case (s.State == Suspended) != (s.Suspension != nil):
+		return fmt.Errorf("state %q, but suspension %v", s.State, s.Suspension)
+	case s.Suspension != nil:
+		return s.Suspension.check()
+	}
+	return nil
+}
 
 type sessionOnDisk struct {
 	durable.Header
@@ -75,8 +91,8 @@ func (s *Set) SaveSession(name string, rec Session) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	if !rec.State.valid() {
-		return fmt.Errorf("session of workspace %s: unknown state %q", name, rec.State)
+	if err := rec.check(); err != nil {
+		return fmt.Errorf("session of workspace %s: %w", name, err)
 	}
 	err := durable.WriteJSON(s.sessionPath(name), sessionOnDisk{durable.Header{Format: sessionFormat, Version: sessionVersion}, rec})
 	if err != nil {
@@ -93,8 +109,10 @@ func (s *Set) LoadSession(name string) (Session, error) {
 	}
 	var rec sessionOnDisk
 	err := durable.ReadJSON(s.sessionPath(name), durable.Header{Format: sessionFormat, Version: sessionVersion}, &rec)
-	if err == nil && !rec.State.valid() {
-		err = fmt.Errorf("unknown state %q: %w", rec.State, store.ErrCorrupt)
+	if err == nil {
+		if err = rec.check(); err != nil {
+			err = fmt.Errorf("%w: %w", err, store.ErrCorrupt)
+		}
 	}
 	if err != nil {
 		return Session{}, fmt.Errorf("session of workspace %s: %w", name, err)

@@ -16,6 +16,10 @@ import (
 // ErrUncaptured reports a workspace with work that is in no layer yet.
 var ErrUncaptured = errors.New("holds work that is not captured yet")
 
+// ErrSuspended reports a workspace whose guest is suspended: its files are in
+// the layers, but what its programs hold in memory is not.
+var ErrSuspended = errors.New("is suspended")
+
 // The format of definitions and its version. Version 1 has no IDs, version 2 no
 // rules of health and reset.
 const (
@@ -182,8 +186,8 @@ func (s *Set) Update(name string, change func(*Definition) error) error {
 
 // Rename gives a workspace another name. It fails with [store.ErrExist] when
 // that is taken, with [store.ErrBusy] while a session runs, and with
-// [ErrUncaptured] when there is a session's record or a delta disk. A crash
-// leaves the one name or the other.
+// [ErrSuspended] or [ErrUncaptured] when there is a session's record or a delta
+// disk. A crash leaves the one name or the other.
 func (s *Set) Rename(old, name string) (err error) {
 	if err := CheckName(name); err != nil {
 		return err
@@ -242,14 +246,18 @@ func (s *Set) settle(name string) error {
 }
 
 // Remove removes a workspace, but not its layers. It fails with
-// [store.ErrBusy] while a session runs, and with [ErrUncaptured] when there is
-// a session's record or a delta disk.
+// [store.ErrBusy] while a session runs, and with [ErrSuspended] or
+// [ErrUncaptured] when there is a session's record or a delta disk.
 func (s *Set) Remove(name string) error {
 	return s.remove(name, func() error { return s.captured(name) })
 }
 
-// captured reports [ErrUncaptured] for a workspace that may hold work.
+// captured reports [ErrSuspended] or [ErrUncaptured] for a workspace that may
+// hold work.
 func (s *Set) captured(name string) error {
+	if rec, err := s.LoadSession(name); err == nil && rec.State == Suspended {
+		return ErrSuspended
+	}
 	for _, file := range []string{sessionFile, deltaFile} {
 		_, err := os.Lstat(filepath.Join(s.Dir(name), file))
 		if err == nil {

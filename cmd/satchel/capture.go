@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"satchel/layers/decompose"
+	"satchel/layers/workspace"
 	"satchel/vmm/session"
 )
 
@@ -18,7 +19,7 @@ func newCapture(a *app) *cobra.Command {
 		Short: "Commit what the guest has changed so far",
 		Long: `Sorts what the guest has changed into the layers that own it and commits new
 versions. A running guest goes on; of one that has crashed, what it had written
-to its disk is captured.`,
+to its disk is captured. A suspended one was captured when it was suspended.`,
 		Example:           `  satchel capture ana`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
@@ -31,6 +32,9 @@ to its disk is captured.`,
 			if errors.Is(err, session.ErrNotRunning) {
 				err = a.with(func(h *home) error {
 					left, err := h.host(a).Settle(c.Context(), argv[0], nil)
+					if errors.Is(err, workspace.ErrSuspended) {
+						err = nil // there is nothing new
+					}
 					got = session.Captured{Workspace: argv[0], Layers: []session.CapturedLayer{}, Decisions: []decompose.Decision{}}
 					if left != nil {
 						got = *left

@@ -126,8 +126,12 @@ func (a *app) withSession(ctx context.Context, name string, fn func(*session.Cli
 	}
 	client, err := session.Dial(ctx, dir, name)
 	if errors.Is(err, session.ErrNotRunning) {
-		if _, err := workspace.Open(dir).Load(name); err != nil {
+		set := workspace.Open(dir)
+		if _, err := set.Load(name); err != nil {
 			return err
+		}
+		if rec, err := set.LoadSession(name); err == nil && rec.State == workspace.Suspended {
+			return fmt.Errorf("workspace %s %w: %w (satchel run %s --detach resumes it)", name, workspace.ErrSuspended, session.ErrNotRunning, name)
 		}
 	}
 	if err != nil {

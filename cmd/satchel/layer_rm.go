@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/layers/workspace"
 	"satchel/store"
 )
 
@@ -49,6 +50,9 @@ func (h *home) unstacked(head store.Head) error {
 			return err
 		}
 		for _, pin := range rec.Composed {
+			if pin.Layer == head.Layer && rec.State == workspace.Suspended {
+				return fmt.Errorf("workspace %s %w, and its guest lies on layer %s (first: satchel stop --kill %s, which gives its memory up)", name, workspace.ErrSuspended, head.Name, name)
+			}
 			if pin.Layer == head.Layer {
 				return fmt.Errorf("workspace %s has changes that lie on layer %s (first: satchel stop %s, or satchel capture %s)", name, head.Name, name, name)
 			}

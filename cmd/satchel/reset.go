@@ -12,6 +12,7 @@ import (
 
 func newReset(a *app) *cobra.Command {
 	var kinds []string
+	var force bool
 	c := &cobra.Command{
 		Use:   "reset WORKSPACE [--kind KIND]...",
 		Short: "Empty layers of a workspace: a fresh machine, the files kept",
@@ -19,7 +20,8 @@ func newReset(a *app) *cobra.Command {
 or of those named with --kind. The data layer is only reset when it is named.
 Nothing is lost: satchel layer rollback brings any version back. The os and group
 layers need no reset, since no guest ever writes to them; --kind os takes away
-what the personal and system layers hide or change of them.`,
+what the personal and system layers hide or change of them. A suspended workspace
+is not reset, unless --force gives up what its guest has in memory.`,
 		Example: `  satchel reset ana                    # as new, with Ana's files
   satchel reset ana --kind personal    # only the applications she installed`,
 		Args:              args(cobra.ExactArgs(1)),
@@ -34,6 +36,11 @@ what the personal and system layers hide or change of them.`,
 				chosen = append(chosen, kind)
 			}
 			return a.with(func(h *home) error {
+				if force {
+					if _, err := h.host(a).Drop(c.Context(), argv[0]); err != nil {
+						return err
+					}
+				}
 				got, err := h.host(a).Reset(c.Context(), argv[0], chosen)
 				if err != nil {
 					return err
@@ -43,6 +50,7 @@ what the personal and system layers hide or change of them.`,
 		},
 	}
 	c.Flags().StringArrayVar(&kinds, "kind", nil, "a kind of layer to reset: os, personal, system, local or data")
+	c.Flags().BoolVar(&force, "force", false, "also if the guest is suspended: what it has in memory is lost")
 	completeWords(c, "kind", "os", "personal", "system", "local", "data")
 	return c
 }

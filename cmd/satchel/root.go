@@ -56,7 +56,7 @@ layer that owns it.`,
 	root.AddCommand(
 		newStore(a), newLayer(a), newWorkspace(a), newCompose(a),
 		newRun(a), newExec(a), newConsole(a), newScreenshot(a),
-		newStop(a), newCapture(a), newReset(a), newExplain(a), newApp(a),
+		newStop(a), newSuspend(a), newSwitch(a), newCapture(a), newReset(a), newExplain(a), newApp(a),
 		newEnrol(a), newSync(a), newStatus(a), newAgent(a), newFetch(a), newPublish(a), newPublisher(a), newWithdraw(a),
 		newServer(a), newAdmin(a), newMan(a), newVersion(a),
 	)

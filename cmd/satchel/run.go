@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"satchel/layers/workspace"
 	"satchel/syncer/device"
 	"satchel/syncer/exchange"
 	"satchel/syncer/ondemand"
@@ -33,7 +34,8 @@ func newRun(a *app) *cobra.Command {
 		Short: "Boot a workspace's guest",
 		Long: `Composes the workspace's layers and boots them. What an earlier session left is
 captured first. When the guest ends, what it changed is sorted into the layers
-that own it.
+that own it. A suspended guest goes on where it was, with the memory, processors
+and network that it had.
 
 A workspace that the server knows need not be here: its guest starts at once, and
 what it reads is fetched as it is read; the rest follows once the guest is up. If
@@ -115,7 +117,27 @@ func (h *home) preferences(c *cobra.Command, name string, opt *session.Options) 
 	if !c.Flags().Changed("cpus") && def.Options.CPUs > 0 {
 		opt.CPUs = def.Options.CPUs
 	}
+	if rec, err := h.workspaces.LoadSession(name); err == nil && rec.Suspension != nil {
+		asBefore(c, rec.Suspension.Options, opt)
+	}
 	return nil
+}
+
+// asBefore takes what the command line does not say from a suspended machine.
+func asBefore(c *cobra.Command, was workspace.Machine, opt *session.Options) {
+	changed := c.Flags().Changed
+	if !changed("memory") {
+		opt.Memory = was.Memory
+	}
+	if !changed("cpus") {
+		opt.CPUs = was.CPUs
+	}
+	if !changed("display") {
+		opt.Display = was.Display
+	}
+	if !changed("network") {
+		opt.Network = was.Network
+	}
 }
 
 // checkMachineFlags refuses what no machine can have before anything is started.
@@ -167,7 +189,11 @@ func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Opt
 	if err != nil {
 		return err
 	}
-	a.note("booting %s (%s)", name, accelerator(s.Status()))
+	verb := "booting"
+	if s.Status().Boot.Resumed {
+		verb = "resuming"
+	}
+	a.note("%s %s (%s)", verb, name, accelerator(s.Status()))
 	status, readyErr := s.Up(ctx)
 	if readyErr == nil {
 		arrival.ready()

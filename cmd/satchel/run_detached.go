@@ -18,34 +18,49 @@ import (
 	"satchel/vmm/session"
 )
 
-// runDetached starts this program again, without --detach and in a session of
-// its own, and returns once its guest is up.
+// runDetached starts a workspace in the background and tells when it is up.
 func (a *app) runDetached(c *cobra.Command, name string) error {
-	home, err := a.homeDir()
+	status, err := a.detach(c, name)
 	if err != nil {
 		return err
 	}
+	return a.print(ran{Status: status}, func(w io.Writer) { writeUp(w, status) })
+}
+
+func writeUp(w io.Writer, status session.Status) {
+	how := "is up"
+	if status.Boot.Resumed {
+		how = "goes on"
+	}
+	fmt.Fprintf(w, "%s %s after %.1f s; satchel exec %s -- COMMAND runs commands in it\n", status.Workspace, how, status.Boot.ReadySeconds, status.Workspace)
+}
+
+// detach starts this program again, without --detach and in a session of its
+// own, and returns once its guest is up.
+func (a *app) detach(c *cobra.Command, name string) (status session.Status, err error) {
+	home, err := a.homeDir()
+	if err != nil {
+		return status, err
+	}
 	if _, err := session.Dial(c.Context(), home, name); err == nil {
-		return fmt.Errorf("workspace %s: %w (satchel stop %s ends it)", name, store.ErrBusy, name)
+		return status, fmt.Errorf("workspace %s: %w (satchel stop %s ends it)", name, store.ErrBusy, name)
 	}
 	child, log, err := a.spawn(c, home, name)
 	if err != nil {
-		return err
+		return status, err
 	}
 	gone := make(chan error, 1)
 	go func() { gone <- child.Wait() }()
 	said := &relay{to: a.stderr, log: log}
-	status, err := awaitReady(c.Context(), home, name, gone, said.copy)
+	status, err = awaitReady(c.Context(), home, name, gone, said.copy)
 	if err != nil {
 		if c.Context().Err() != nil {
 			child.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended already
-			return err
+			return status, err
 		}
-		return said.failure(err)
+		return status, said.failure(err)
 	}
-	return a.print(ran{Status: status}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is up after %.1f s; satchel exec %s -- COMMAND runs commands in it\n", name, status.Boot.ReadySeconds, name)
-	})
+	return status, nil
 }
 
 // spawn starts the supervising process, which writes to the workspace's log.
@@ -56,7 +71,7 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 	}
 	argv := []string{"run", name, "--home", at}
 	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed", "limit-down"} {
-		if f := c.Flag(flag); f.Changed {
+		if f := c.Flag(flag); f != nil && f.Changed { // switch lacks some
 			argv = append(argv, "--"+flag+"="+f.Value.String())
 		}
 	}
@@ -78,7 +93,7 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 // awaitReady asks the session until its guest is up or its process has ended,
 // and calls meanwhile again and again.
 func awaitReady(ctx context.Context, home, name string, gone <-chan error, meanwhile func()) (session.Status, error) {
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

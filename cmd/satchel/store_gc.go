@@ -12,12 +12,12 @@ func newStoreGC(a *app) *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what no layer reaches any more",
 		Long: `Removes chunks that no version of any layer reaches, and no running import,
-capture or guest uses. It may run beside all of them.`,
+capture or guest uses, be it suspended. It may run beside all of them.`,
 		Example: `  satchel store gc`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(h *home) error {
-				result, err := h.store.GC(c.Context(), h.repo.Walker(), h.workspaces.Kept)
+				result, err := h.store.GC(c.Context(), h.repo.Walker(), h.workspaces.Kept, h.workspaces.Roots)
 				if err != nil {
 					return err
 				}

@@ -14,7 +14,7 @@ import (
 
 type listed struct {
 	workspace.Definition
-	State string `json:"state"` // running, uncaptured, stopped
+	State string `json:"state"` // running, suspended, uncaptured, stopped
 }
 
 func newWorkspaceLs(a *app) *cobra.Command {
@@ -54,14 +54,18 @@ func newWorkspaceLs(a *app) *cobra.Command {
 	}
 }
 
-// state tells whether a workspace runs, or has changes that are not captured.
+// state tells whether a workspace runs, is suspended, or has changes that are not
+// captured.
 func (h *home) state(c *cobra.Command, name string) (string, error) {
 	if _, err := session.Dial(c.Context(), h.dir, name); err == nil {
 		return "running", nil
 	}
-	_, err := h.workspaces.LoadSession(name)
-	if errors.Is(err, store.ErrNotExist) {
+	rec, err := h.workspaces.LoadSession(name)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
 		return "stopped", nil
+	case rec.State == workspace.Suspended:
+		return "suspended", nil
 	}
 	return "uncaptured", err
 }

@@ -1,6 +1,13 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"satchel/layers/workspace"
+)
 
 func newWorkspaceRm(a *app) *cobra.Command {
 	var force bool
@@ -9,8 +16,9 @@ func newWorkspaceRm(a *app) *cobra.Command {
 		Short: "Remove a workspace; its layers stay",
 		Long: `Removes the workspace's definition. Its layers and all their versions stay in
 the store: creating a workspace of the same name takes them up again. A workspace
-that runs, or whose changes are not captured yet, is not removed; --force gives
-changes that cannot be captured up.`,
+that runs, is suspended, or whose changes are not captured yet, is not removed;
+--force gives up what a suspended guest has in memory, and changes that cannot be
+captured.`,
 		Example:           `  satchel workspace rm ana`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
@@ -19,7 +27,11 @@ changes that cannot be captured up.`,
 				if force {
 					return h.workspaces.Discard(argv[0])
 				}
-				return h.workspaces.Remove(argv[0])
+				err := h.workspaces.Remove(argv[0])
+				if errors.Is(err, workspace.ErrSuspended) {
+					return fmt.Errorf("%w (satchel run %s resumes it; --force gives up what it has in memory)", err, argv[0])
+				}
+				return err
 			})
 		},
 	}

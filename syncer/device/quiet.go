@@ -69,7 +69,10 @@ func (e *enrolment) quiet() (unlock func() error, err error) {
 
 // captured reports a workspace with work that is in no layer yet.
 func captured(set *workspace.Set, name string) error {
-	_, session := set.LoadSession(name)
+	rec, session := set.LoadSession(name)
+	if session == nil && rec.State == workspace.Suspended {
+		return fmt.Errorf("workspace %s %w: %w (satchel run %s and satchel stop %s first)", name, workspace.ErrSuspended, store.ErrBusy, name, name)
+	}
 	_, delta := os.Lstat(set.Delta(name))
 	if errors.Is(session, store.ErrNotExist) && errors.Is(delta, os.ErrNotExist) {
 		return nil

@@ -47,6 +47,9 @@ func (h *Host) recover(ctx context.Context, name string) (got *Captured, err err
 	if err != nil {
 		return nil, err
 	}
+	if rec.State == workspace.Suspended {
+		return nil, fmt.Errorf("workspace %s %w (satchel run %s resumes it; satchel stop --kill %s gives its memory up, its files are kept)", name, workspace.ErrSuspended, name, name)
+	}
 	rec.Delta = h.Workspaces.Delta(name) // where it is now: a home may be moved
 	if state, err := delta.State(rec.Delta); err == nil && (state.Condition == delta.Absent || state.Condition == delta.Fresh) {
 		return h.settle(ctx, name, &rec, nil) // for which the layers need not even be readable
@@ -71,7 +74,7 @@ func (h *Host) settle(ctx context.Context, name string, rec *workspace.Session, 
 	if err != nil {
 		return nil, h.kept(name, rec, err)
 	}
-	if err := sweep(rec.Delta); err != nil {
+	if err := errors.Join(sweep(rec.Delta), h.Workspaces.ClearMachine(name)); err != nil {
 		return &got, fmt.Errorf("remove the captured delta disk: %w", err)
 	}
 	return &got, h.Workspaces.ClearSession(name)

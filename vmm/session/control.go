@@ -37,6 +37,7 @@ func (s *Session) control() http.Handler {
 		case <-r.Context().Done():
 		}
 	})
+	mux.HandleFunc("POST /suspend", s.answerSuspend)
 	mux.HandleFunc("GET /screenshot", func(w http.ResponseWriter, r *http.Request) {
 		png, err := s.screenshot(r.Context())
 		if err != nil {

@@ -47,6 +47,8 @@ type Host struct {
 	Contents store.Getter
 	// Note tells a person what is going on, a line a call. Nil: silence.
 	Note func(format string, args ...any)
+
+	step func(name string) // told how far a suspension is; nil but in tests
 }
 
 func (h *Host) note(format string, args ...any) {

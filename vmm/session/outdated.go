@@ -24,16 +24,26 @@ func (h *Host) Outdated(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	next, err := h.next(ctx, def, false)
+	return err == nil && !slices.EqualFunc(workspace.Public(next), workspace.Public(rec.Composed), samePin), err
+}
+
+// next returns the versions that a start would choose now, lowest first; retry
+// is [Options.RetryFailed].
+func (h *Host) next(ctx context.Context, def workspace.Definition, retry bool) ([]workspace.Pin, error) {
 	heads, err := h.current(ctx, def)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	health, err := h.Workspaces.LoadHealth(name)
+	health, err := h.Workspaces.LoadHealth(def.Name)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	next := workspace.Public(health.Chosen(heads, time.Now()))
-	now := workspace.Public(rec.Composed)
-	same := func(a, b workspace.Pin) bool { return a.Layer == b.Layer && a.Version == b.Version }
-	return !slices.EqualFunc(next, now, same), nil
+	if retry {
+		health.Retry(heads)
+	}
+	return health.Chosen(heads, time.Now()), nil
 }
+
+// samePin compares what counts of pins: names change.
+func samePin(a, b workspace.Pin) bool { return a.Layer == b.Layer && a.Version == b.Version }

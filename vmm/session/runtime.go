@@ -73,6 +73,7 @@ const (
 	consoleSocket = "console.sock" // the serial console
 	nbdSocket     = "nbd.sock"     // the composed image
 	vncSocket     = "vnc.sock"
+	stateSocket   = "state.sock" // a machine's state on its way to or from the disk
 	kernelFile    = "kernel"
 	initrdFile    = "initrd"
 )

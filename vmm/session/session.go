@@ -39,6 +39,7 @@ type Boot struct {
 	MetadataBytes   int64   `json:"metadata_bytes"`    // of those, what was generated
 	ComposeSeconds  float64 `json:"compose_seconds"`   // manifests to served image
 	AgentSeconds    float64 `json:"agent_seconds"`     // from start until the agent answered
+	Resumed         bool    `json:"resumed"`           // it was suspended, and goes on
 	ReadySeconds    float64 `json:"ready_seconds"`     // from start until multi-user
 	ImageBytesRead  int64   `json:"image_bytes_read"`  // distinct 4 KiB blocks that the guest read until then
 	StoreBytesRead  int64   `json:"store_bytes_read"`  // compressed bytes read from packs until then
@@ -75,6 +76,16 @@ type Session struct {
 	stack *stack
 	rec   *workspace.Session // nil: a recording, which leaves no record
 	trial *trial             // nil: the versions are known to be good
+
+	opt         Options       // filled, unless this is a recording
+	memory      *os.File      // the guest's; nil: a recording
+	imageHash   string        // of the composed image
+	endReads    func() error  // of that image's contents
+	fingerprint string        // of the machine
+	power       sync.Mutex    // held by who stops or suspends the machine
+	suspended   bool          // guarded by capture: the record says so
+	awoken      chan struct{} // closed when a resumed guest has been told; nil: it was booted
+	wasReady    bool          // when it was suspended
 
 	image   *nbd.Server
 	machine *qemu.Process
@@ -126,18 +137,33 @@ func (s *Session) awaitReady(ctx context.Context) error {
 		return fmt.Errorf("wait for the guest agent: %w", err)
 	}
 	s.mu.Lock()
-	s.boot.AgentSeconds = time.Since(s.started).Seconds()
+	if s.boot.AgentSeconds == 0 {
+		s.boot.AgentSeconds = time.Since(s.started).Seconds()
+	}
 	s.mu.Unlock()
+	if s.awoken != nil {
+		<-s.awoken
+	}
+	if s.wasReady { // asking again takes a program's start in the guest
+		s.setReady()
+		return nil
+	}
 	if err := s.agent.Ready(ctx); err != nil {
 		return fmt.Errorf("wait for the guest: %w", err)
 	}
+	s.setReady()
+	return nil
+}
+
+// setReady notes what it took to get that far.
+func (s *Session) setReady() {
 	read, stats := s.host.Store.Reads(), s.image.Stats()
 	read.StoredBytes -= s.reads.StoredBytes
 	read.Bytes -= s.reads.Bytes
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ready {
-		return nil // it was asked before
+		return // it was asked before
 	}
 	s.ready = true
 	s.boot.ReadySeconds = time.Since(s.started).Seconds()
@@ -145,7 +171,6 @@ func (s *Session) awaitReady(ctx context.Context) error {
 	s.boot.StoreBytesRead = read.StoredBytes
 	s.boot.ChunkBytesRead = read.Bytes
 	s.boot.StoreBytesRatio = float64(read.StoredBytes) / float64(max(s.boot.ImageBytes, 1))
-	return nil
 }
 
 // Status tells how the session is doing.
@@ -213,6 +238,8 @@ func (s *Session) stop(ctx context.Context, kill bool) {
 		return
 	}
 	s.stopping.Do(func() {
+		s.power.Lock()
+		defer s.power.Unlock()
 		how, err := s.machine.Stop(ctx, s.agent.Shutdown, grace)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -248,9 +275,13 @@ func (s *Session) supervise(ctx context.Context) {
 	}
 	if s.rec != nil {
 		s.capture.Lock()
-		got, captureErr := s.host.settle(ctx, s.name, s.rec, s.stack)
+		var captureErr error
+		if s.suspended {
+			end.How = string(workspace.Suspended)
+		} else {
+			end.Captured, captureErr = s.host.settle(ctx, s.name, s.rec, s.stack)
+		}
 		s.capture.Unlock()
-		end.Captured = got
 		failed, trialErr := s.settleTrial(ctx, captureErr == nil)
 		end.Failed = failed
 		err = errors.Join(err, captureErr, trialErr)

@@ -16,9 +16,11 @@ import (
 	"satchel/layers/erofs"
 	"satchel/layers/treefs"
 	"satchel/layers/workspace"
+	"satchel/store"
 	"satchel/vmm/agent"
 	"satchel/vmm/delta"
 	"satchel/vmm/initramfs"
+	"satchel/vmm/memory"
 	"satchel/vmm/nbd"
 	"satchel/vmm/qemu"
 )
@@ -31,7 +33,12 @@ const deltaSize = 64 << 30
 // before. It returns as soon as the guest's machine runs; see [Session.Up]. The
 // session ends by itself when the guest does. A tree that lacks what a guest
 // needs gives a [*FailedTrial].
+//
+// A suspended guest goes on, if it can; see [Session.Suspend].
 func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *Captured, error) {
+	if s, err := h.resume(ctx, name, opt); s != nil || err != nil {
+		return s, nil, err
+	}
 	release, got, err := h.idle(ctx, name)
 	if err != nil {
 		return nil, nil, err
@@ -107,15 +114,10 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	for _, c := range s.stack.whole.Conflicts {
 		h.note("conflict in layer %s: %s: %s", c.Layer, c.Path, c.Reason)
 	}
-	contents, end := until(ctx, s.stack.whole)
-	image, err := erofs.New(s.stack.whole.Tree, contents, erofs.Options{})
+	image, err := s.layOut(ctx)
 	if err != nil {
-		return fmt.Errorf("compose the image: %w", err)
+		return err
 	}
-	stats := image.Stats()
-	s.boot.Entries, s.boot.ImageBytes, s.boot.MetadataBytes = len(s.stack.whole.Tree), image.Size(), stats.Metadata
-	s.boot.ComposeSeconds = time.Since(s.started).Seconds()
-
 	if s.dir, err = makeRuntimeDir(h.Home, s.name); err != nil {
 		return err
 	}
@@ -138,11 +140,33 @@ func (s *Session) start(ctx context.Context, def workspace.Definition, versions 
 	if err := s.serveImage(ctx, image); err != nil {
 		return err
 	}
-	s.undo(end) // before the block server is, which waits for reads
-	if err := s.startMachine(ctx, accel, opt); err != nil {
+	if s.rec != nil { // what may be suspended keeps its memory in a file
+		s.opt = opt.filled()
+		if s.memory, err = memory.New(s.opt.Memory); err != nil {
+			return err
+		}
+		s.undo(s.memory.Close)
+	}
+	cfg := s.machineOf(accel, opt)
+	s.fingerprint = qemu.Fingerprint(cfg)
+	if err := s.startMachine(ctx, cfg); err != nil {
 		return err
 	}
 	return s.serve(context.WithoutCancel(ctx))
+}
+
+// layOut makes the image of the composed stack.
+func (s *Session) layOut(ctx context.Context) (*erofs.Image, error) {
+	var contents store.Getter
+	contents, s.endReads = until(ctx, s.stack.whole)
+	image, err := erofs.New(s.stack.whole.Tree, contents, erofs.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("compose the image: %w", err)
+	}
+	s.imageHash = hashImage(image, s.stack.whole.Tree)
+	s.boot.Entries, s.boot.ImageBytes, s.boot.MetadataBytes = len(s.stack.whole.Tree), image.Size(), image.Stats().Metadata
+	s.boot.ComposeSeconds = time.Since(s.started).Seconds()
+	return image, nil
 }
 
 // prepareBoot writes the kernel and the initramfs out of the composed tree.
@@ -186,6 +210,7 @@ func (s *Session) serveImage(ctx context.Context, image *erofs.Image) error {
 	s.reads = s.host.Store.Reads()
 	s.image = nbd.NewServer("", device{image}, nbd.Options{})
 	s.background(ctx, func(ctx context.Context) error { return s.image.Serve(ctx, l) })
+	s.undo(s.endReads) // before the block server is, which waits for reads
 	return nil
 }
 
@@ -203,24 +228,32 @@ func (s *Session) background(ctx context.Context, fn func(context.Context) error
 	})
 }
 
-func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, opt Options) error {
+// filled replaces zero values by what they stand for.
+func (o Options) filled() Options {
+	return Options{
+		Memory: cmp.Or(o.Memory, 1<<30), CPUs: cmp.Or(o.CPUs, min(2, runtime.NumCPU())),
+		Display: cmp.Or(o.Display, string(qemu.None)), Network: cmp.Or(o.Network, string(qemu.User)),
+	}
+}
+
+// machineOf describes the session's machine.
+func (s *Session) machineOf(accel qemu.Accel, opt Options) qemu.Config {
 	at := func(name string) string { return filepath.Join(s.dir, name) }
-	if opt.Memory == 0 {
-		opt.Memory = 1 << 30
-	}
-	if opt.CPUs == 0 {
-		opt.CPUs = min(2, runtime.NumCPU())
-	}
-	cfg := qemu.Config{
+	opt = opt.filled()
+	return qemu.Config{
 		Name: s.name, Memory: opt.Memory, CPUs: opt.CPUs, Accel: accel,
 		Kernel: at(kernelFile), Initrd: at(initrdFile), KernelArgs: s.commandLine(accel),
 		Root: at(nbdSocket), Delta: s.delta,
 		Agent:   qemu.Socket(at(portSocket)),
 		Console: qemu.Console{Socket: qemu.Socket(at(consoleSocket)), Log: s.consoleLog()},
 		Display: display(opt.Display, at(vncSocket)),
-		Network: qemu.Network{Mode: qemu.NetworkMode(cmp.Or(opt.Network, string(qemu.User)))},
+		Network: qemu.Network{Mode: qemu.NetworkMode(opt.Network)},
 		Log:     filepath.Join(s.host.Workspaces.Dir(s.name), "qemu.log"),
+		RAM:     s.memory,
 	}
+}
+
+func (s *Session) startMachine(ctx context.Context, cfg qemu.Config) error {
 	machine, err := qemu.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -236,7 +269,7 @@ func (s *Session) startMachine(ctx context.Context, accel qemu.Accel, opt Option
 func display(kind, vnc string) qemu.Display {
 	// A screen is always there, so that it can be looked at; this one shows text
 	// to guests without a driver for it.
-	d := qemu.Display{Kind: qemu.DisplayKind(cmp.Or(kind, string(qemu.None))), Device: "virtio-vga"}
+	d := qemu.Display{Kind: qemu.DisplayKind(kind), Device: "virtio-vga"}
 	if d.Kind == qemu.VNC {
 		d.VNC = vnc
 	}
@@ -263,6 +296,9 @@ func (s *Session) serve(ctx context.Context) error {
 	}
 	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
 	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
+	if s.awoken != nil {
+		s.background(ctx, s.awake)
+	}
 	s.watch(ctx)
 	go s.supervise(ctx)
 	return nil

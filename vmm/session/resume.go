@@ -94,9 +94,15 @@ func (h *Host) wake(ctx context.Context, name string, rec workspace.Session, opt
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
-	unhold, err := h.Store.Hold(ctx, "run "+name, roots(rec.Composed)...)
+	stored := rec.Suspension.Stored
+	unhold, err := h.Store.Hold(ctx, "run "+name, roots(append(slices.Clone(rec.Composed), workspace.Pin{Version: stored}))...)
 	if err != nil {
 		return nil, errors.Join(err, release())
+	}
+	if !stored.IsZero() {
+		if err := h.fetchMachine(ctx, name, stored); err != nil {
+			return nil, errors.Join(damaged(err), unhold(), release())
+		}
 	}
 	s := h.newSession(name, func() error { return errors.Join(unhold(), release()) })
 	s.opt = resumed(rec.Suspension.Options, opt)
@@ -231,7 +237,7 @@ const maxDevices = 256 << 20
 
 // damaged turns what tells that a file is not what was saved into a reason.
 func damaged(err error) error {
-	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotExist) || errors.Is(err, os.ErrNotExist) {
 		return &stale{err.Error()}
 	}
 	return err

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -217,5 +218,60 @@ func TestDrop(t *testing.T) {
 	must(t, err)
 	if got == nil || len(got.Layers) == 0 || len(h.left()) > 0 {
 		t.Errorf("drop captured %v and left %q", got, h.left())
+	}
+}
+
+// A machine in the store is the same machine, gc keeps it as long as the record
+// names it, and damage to it is found.
+func TestStoredMachine(t *testing.T) {
+	h := newHouse(t)
+	h.asleep()
+	files := []string{h.Workspaces.MemoryFile("ana"), h.Workspaces.DevicesFile("ana")}
+	m, err := os.OpenFile(files[0], os.O_RDWR, 0)
+	must(t, err)
+	_, err = m.WriteAt([]byte(strings.Repeat("a page", 5000)), 20<<20)
+	must(t, errors.Join(err, m.Close()))
+	want := map[string][]byte{}
+	for _, file := range files {
+		want[file], err = os.ReadFile(file)
+		must(t, err)
+	}
+	got, err := h.Put(t.Context(), "ana")
+	must(t, err)
+	if got.Bytes == 0 || got.Bytes > 1<<20 {
+		t.Errorf("%d bytes are stored: holes among them", got.Bytes)
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", file, err)
+		}
+	}
+	again, err := h.Put(t.Context(), "ana")
+	if err != nil || again.Version != got.Version {
+		t.Errorf("stored again: %+v, %v", again, err)
+	}
+	_, err = h.Store.GC(t.Context(), h.Repo.Walker(), h.Workspaces.Roots)
+	must(t, err)
+	must(t, h.fetchMachine(t.Context(), "ana", got.Version))
+	for file, content := range want {
+		if is, err := os.ReadFile(file); err != nil || !bytes.Equal(is, content) {
+			t.Errorf("%s is another file now, %v", file, err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", file, info, err)
+		}
+	}
+	_, err = h.Drop(t.Context(), "ana")
+	must(t, err)
+	_, err = h.Store.GC(t.Context(), h.Repo.Walker(), h.Workspaces.Roots)
+	must(t, err)
+	w, err := h.Store.Begin(t.Context(), "test")
+	must(t, err)
+	defer w.Close()
+	if has, err := w.Has(t.Context(), []store.ID{got.Version}); err != nil || has[0] {
+		t.Errorf("what nothing names any more is still there: %v, %v", has, err)
+	}
+	if _, err := h.Put(t.Context(), "ana"); err == nil {
+		t.Error("what is not suspended was stored")
 	}
 }

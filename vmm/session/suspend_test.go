@@ -142,6 +142,9 @@ func TestSwitch(t *testing.T) {
 	n = b.count(s)
 	b.suspend(s)
 
+	put, err := b.Put(t.Context(), "ben")
+	must(t, err)
+	t.Logf("ben is stored: %+v", put)
 	s = b.run("ben", true)
 	b.goesOn(s, m)
 	if got := b.guest(s, "cat /home/ben/file; ls /home"); !strings.HasPrefix(got, "bens") || strings.Contains(got, "ana") {

@@ -73,6 +73,9 @@ func writeStatus(w io.Writer, st *stands) {
 		if ws.Fill != nil {
 			ready = filling(ws.Fill)
 		}
+		if ws.Suspended {
+			ready += ", suspended"
+		}
 		fmt.Fprintf(w, "\n%s: %s\n", ws.Name, ready)
 		table(w, func(w io.Writer) {
 			fmt.Fprintln(w, "  LAYER\tKIND\tSTATE\tTO SEND\tTO FETCH")

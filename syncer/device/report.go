@@ -54,10 +54,11 @@ type LayerStatus struct {
 
 // A WorkspaceStatus tells how a workspace stands.
 type WorkspaceStatus struct {
-	Name   string        `json:"name"`
-	Ready  bool          `json:"offline_ready"`  // all layers have a version here that is whole
-	Fill   *Fill         `json:"fill,omitempty"` // nil: nothing is left to fetch of these versions
-	Layers []LayerStatus `json:"layers"`
+	Name      string        `json:"name"`
+	Ready     bool          `json:"offline_ready"`       // all layers have a version here that is whole
+	Fill      *Fill         `json:"fill,omitempty"`      // nil: nothing is left to fetch of these versions
+	Suspended bool          `json:"suspended,omitempty"` // its guest is; it goes on unless the sync moves its layers
+	Layers    []LayerStatus `json:"layers"`
 
 	fill filling
 }

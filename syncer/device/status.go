@@ -54,6 +54,9 @@ func (d *Device) Status(ctx context.Context) (Status, error) {
 
 func (p *pass) workspaceStatus(ctx context.Context, def *workspace.Definition, st *Status) (WorkspaceStatus, error) {
 	ws := WorkspaceStatus{Name: def.Name, Ready: true}
+	if rec, err := p.opt.Workspaces.LoadSession(def.Name); err == nil {
+		ws.Suspended = rec.State == workspace.Suspended
+	}
 	for _, place := range def.Stack() {
 		if place.Kind == layers.Local {
 			continue // it is of this device alone

@@ -121,6 +121,13 @@ func (s *Session) stand(ctx context.Context) error {
 		return fmt.Errorf("suspend %s: the guest has ended", s.name)
 	default:
 	}
+	if s.awoken != nil { // it thaws the disk, and must not do so in the midst of this
+		select {
+		case <-s.awoken:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	begun := time.Now()
 	freezing, cancel := context.WithTimeout(ctx, frozen)
 	defer cancel()

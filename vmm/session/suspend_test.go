@@ -17,11 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"satchel/layers"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
 	"satchel/store/disk"
 	"satchel/vmm/agent"
+	"satchel/vmm/memory"
 )
 
 // counts is a script that leaves a program behind that counts: what it has
@@ -109,6 +112,7 @@ func TestSwitch(t *testing.T) {
 	b.guest(s, counts+"; mkdir -p /home/ana; echo first > /home/ana/file; for i in $(seq 1000); do echo "+mark+"; done > /run/secret")
 	flooded := b.flood(s)
 	n := b.count(s)
+	b.failedSuspension(s, n)
 	got := b.suspend(s)
 	if err := <-flooded; err == nil {
 		t.Error("a command that was connected says that all is well")
@@ -157,6 +161,29 @@ func TestSwitch(t *testing.T) {
 	b.killedSuspensions()
 	b.movedHead()
 	b.clean()
+}
+
+// failedSuspension has a suspension fail in its midst. The guest goes on, its
+// disk too, and nothing is left of it.
+func (b *bench) failedSuspension(s *Session, from int) {
+	b.t.Helper()
+	b.step = func(name string) {
+		if name == "devices" { // then the memory finds its place taken
+			must(b.t, os.WriteFile(b.Workspaces.MemoryFile(s.name), nil, 0o600))
+		}
+	}
+	defer func() { b.step = nil }()
+	if _, err := s.Suspend(b.t.Context()); !errors.Is(err, os.ErrExist) {
+		b.t.Errorf("suspend: %v, want %v", err, os.ErrExist)
+	}
+	b.goesOn(s, from)
+	b.guest(s, "echo on > /home/ana/on; sync")
+	if _, err := os.Stat(b.Workspaces.DevicesFile(s.name)); !errors.Is(err, os.ErrNotExist) {
+		b.t.Errorf("the state of its devices is still there: %v", err)
+	}
+	if rec, err := b.Workspaces.LoadSession(s.name); err != nil || rec.State != workspace.Running {
+		b.t.Errorf("the record says %s, %v", rec.State, err)
+	}
 }
 
 // flood has a command write to a reader that never reads, so that frames are
@@ -326,4 +353,25 @@ func (b *bench) movedHead() {
 	}
 	b.stop(s, true)
 	b.holds("d", "home/ana/file", "home/ana/file2", "home/ana/recorded", "home/ana/from-elsewhere")
+}
+
+// Without room on the home's disk a guest is not even stopped.
+func TestNoRoom(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("satchel", dir, "tmpfs", 0, "size=96m"); err != nil {
+		t.Skip("cannot mount a small disk:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) }) //nolint:errcheck // it is empty by then
+	h := newHouseAt(t, filepath.Join(dir, "home"))
+	s := h.newSession("ana", func() error { return nil })
+	var err error
+	s.memory, err = memory.New(64 << 20)
+	must(t, err)
+	defer s.memory.Close()
+	must(t, s.room())
+	_, err = s.memory.WriteAt(bytes.Repeat([]byte{1}, 40<<20), 0)
+	must(t, err)
+	if err := s.room(); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "goes on") {
+		t.Errorf("room for 40 MB: %v, want %v", err, unix.ENOSPC)
+	}
 }

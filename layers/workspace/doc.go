@@ -20,5 +20,6 @@
 //
 // What a crash must not lose is written down before it can happen: a session's
 // record exists from before the guest starts until after its work is
-// committed, so a record without a living process is a crash to recover from.
+// committed, so a record without a living process is a crash to recover from,
+// unless it says that the machine is suspended.
 package workspace

@@ -16,6 +16,8 @@
 //     of all layers that received its changes, together.
 //   - Whatever is left of an earlier session is captured before a new one starts.
 //   - Capturing the same delta disk again changes nothing.
+//   - A suspended machine goes on once, and only over the disk and the image
+//     that it left: the record changes before its processors run.
 //
 // # The one idea
 //

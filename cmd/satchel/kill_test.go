@@ -97,12 +97,9 @@ func TestKilledImport(t *testing.T) {
 
 	begun := time.Now()
 	satchel(t, t.TempDir(), "layer", "import", "--kind", "data", "notes", changed)
-	whole := time.Since(begun)
-	kills := 0
+	moment := moments{whole: time.Since(begun)}
 	for i := range 50 {
-		if killAfter(t, time.Duration(rand.Int64N(int64(whole))), home, "layer", "import", "--kind", "data", "notes", changed) {
-			kills++
-		}
+		moment.tried(killAfter(t, moment.next(), home, "layer", "import", "--kind", "data", "notes", changed))
 		satchel(t, home, "store", "verify")
 		head, ok := headOf(t, home, "notes")
 		if !ok {
@@ -121,9 +118,37 @@ func TestKilledImport(t *testing.T) {
 			satchel(t, home, "store", "gc")
 		}
 	}
-	t.Logf("killed %d of 50 imports before they ended", kills)
-	if kills < 10 {
-		t.Errorf("only %d imports were killed in mid-work", kills)
+	moment.enough(t, 10)
+}
+
+// moments are random ones within the time that some work takes, which differs
+// with what else the machine does and is found out on the way.
+type moments struct {
+	whole, last  time.Duration
+	tries, kills int
+}
+
+func (m *moments) next() time.Duration {
+	m.last = time.Duration(rand.Int64N(int64(m.whole)))
+	return m.last
+}
+
+// tried notes whether the work was killed before it ended.
+func (m *moments) tried(killed bool) {
+	m.tries++
+	if killed {
+		m.kills++
+		m.whole += m.whole / 10
+	} else {
+		m.whole = max(m.last, time.Millisecond)
+	}
+}
+
+func (m *moments) enough(t *testing.T, least int) {
+	t.Helper()
+	t.Logf("killed %d of %d before they ended", m.kills, m.tries)
+	if m.kills < least {
+		t.Errorf("only %d of %d were killed in mid-work", m.kills, m.tries)
 	}
 }
 
@@ -157,17 +182,11 @@ func TestKilledCapture(t *testing.T) {
 	satchel(t, prepared, "layer", "import", "--kind", "os", "base", base)
 	satchel(t, prepared, "workspace", "create", "ana", "--os", "base")
 	c := capturing{prepared, image, filepath.Join(upper, "upper/home/ana")}
-	whole := c.capture(t)
-	kills := 0
+	moment := moments{whole: c.capture(t)}
 	for range 20 {
-		if c.killedCapture(t, time.Duration(rand.Int64N(int64(whole)))) {
-			kills++
-		}
+		moment.tried(c.killedCapture(t, moment.next()))
 	}
-	t.Logf("killed %d of 20 captures before they ended", kills)
-	if kills < 5 {
-		t.Errorf("only %d captures were killed in mid-work", kills)
-	}
+	moment.enough(t, 5)
 }
 
 // capturing is what captures are made of in a test: a home with the workspace

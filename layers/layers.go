@@ -65,6 +65,19 @@ func (k Kind) Rank() int { return slices.Index(Kinds, k) }
 // Writable reports whether guests' changes go to layers of this kind.
 func (k Kind) Writable() bool { return k.Rank() >= Personal.Rank() }
 
+// A Form says what the tree of a version is.
+type Form string
+
+// The forms of versions. The zero value is the usual one.
+const (
+	Files Form = ""     // the files of a system, or what differs from those below
+	Disk  Form = "disk" // one file, [DiskPath]: a whole disk that a machine boots
+)
+
+// DiskPath is the path of the one file of a version of disk form: the bytes of
+// the disk from its first sector on, with holes for blocks of zeros.
+const DiskPath = "disk"
+
 // A Type is the type of a file.
 type Type uint8
 
@@ -331,4 +344,37 @@ type Version struct {
 	// the version was made, what was hidden. Compose needs it to merge three
 	// ways when the layers below have moved on.
 	Base Root `json:"base"`
+	// Form says what Tree is. Only os and system layers have disks.
+	Form Form `json:"form,omitempty"`
+	// On is, of a disk in a system layer, the version of the os layer from
+	// which the disk was first started. The disk is whole without it.
+	On store.ID `json:"on,omitzero"`
 }
+
+// CheckForm reports why a version may not have the form that it says.
+func (v *Version) CheckForm() error {
+	switch {
+	case v.Form == Files && v.On.IsZero():
+		return nil
+	case v.Form == Files:
+		return fmt.Errorf("files that lie on version %s of a disk", v.On.Short())
+	case v.Form != Disk:
+		return fmt.Errorf("form %.20q is not known", v.Form)
+	case v.Kind != OS && v.Kind != System:
+		return fmt.Errorf("a layer of kind %s cannot be a disk", v.Kind)
+	case v.On.IsZero() != (v.Kind == OS):
+		return fmt.Errorf("a disk of kind %s that lies on version %s", v.Kind, v.On.Short())
+	}
+	return nil
+}
+
+// Disk returns the file of a tree of disk form, or fails if it is none.
+func (t Tree) Disk() (*Entry, error) {
+	if len(t) != 1 || t[0].Path != DiskPath || t[0].Type != Regular || t[0].Size%SectorSize != 0 || t[0].Size == 0 {
+		return nil, &PathError{DiskPath, "is not the one file of a disk, of whole sectors"}
+	}
+	return &t[0], nil
+}
+
+// SectorSize is what the size of a disk is a multiple of, in bytes.
+const SectorSize = 512

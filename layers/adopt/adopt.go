@@ -23,6 +23,7 @@ package adopt
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"satchel/layers"
 	"satchel/layers/manifest"
@@ -100,6 +101,9 @@ type past struct {
 	records map[store.ID]layers.Version
 }
 
+// rank is that of the layer's kind; a layer without a version comes first.
+func (p *past) rank() int { return p.records[p.head.Version].Kind.Rank() }
+
 // layers adopts all layers and has their heads appear.
 func (a *adoption) layers(ctx context.Context, from []store.Head, to store.Heads) error {
 	pasts := make([]past, len(from))
@@ -109,6 +113,8 @@ func (a *adoption) layers(ctx context.Context, from []store.Head, to store.Heads
 			return fmt.Errorf("layer %q: %w", h.Name, err)
 		}
 	}
+	// What lies on versions of an os layer names them, so those come first.
+	slices.SortStableFunc(pasts, func(p, q past) int { return p.rank() - q.rank() })
 	if err := a.measure(ctx, pasts); err != nil {
 		return err
 	}
@@ -209,6 +215,9 @@ func (a *adoption) version(ctx context.Context, v layers.Version, recordOnly boo
 		parents[i] = a.versions[p]
 	}
 	v.Parents = parents
+	if on, ok := a.versions[v.On]; ok { // else its os layer is not here
+		v.On = on
+	}
 	if recordOnly {
 		v.Tree, v.Base = layers.Root{}, layers.Root{}
 		return manifest.WriteVersion(ctx, a.to, v)

@@ -40,6 +40,19 @@ func (f *file) extend(n int64, waits bool) int {
 	return len(f.extents) - 1
 }
 
+// keep adds an extent that is in the store already, or a hole.
+func (f *file) keep(x layers.Extent) {
+	if x.ID.IsZero() {
+		f.extend(x.Len, false)
+		return
+	}
+	f.size += x.Len
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hollow = false
+	f.extents = append(f.extents, x)
+}
+
 // identify gives an extent its ID.
 func (f *file) identify(at int, id store.ID) {
 	f.mu.Lock()

@@ -17,6 +17,7 @@ import (
 type cutter struct {
 	p     *Pipeline
 	split *chunk.Splitter // made when first needed
+	disks *chunk.Splitter // the same, for disk images
 	head  []byte          // the beginning of a file, up to the least size of a chunk
 	batch *batch          // being filled, or nil
 }
@@ -25,7 +26,9 @@ type cutter struct {
 func (c *cutter) file(f *file, r io.Reader) error {
 	osf, ok := r.(*os.File)
 	if !ok {
-		r, f.image = c.p.recognise(r, f.entry.Size)
+		if !f.image {
+			r, f.image = c.p.recognise(r, f.entry.Size)
+		}
 		return c.content(f, r)
 	}
 	var st unix.Stat_t
@@ -35,7 +38,7 @@ func (c *cutter) file(f *file, r io.Reader) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
 		return c.content(f, r) // files of proc say that they are empty
 	}
-	f.image = c.p.recogniseFile(osf, st.Size)
+	f.image = f.image || c.p.recogniseFile(osf, st.Size)
 	if st.Blocks*512 < st.Size {
 		return c.sparse(f, osf, st.Size)
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+
+	"satchel/store/chunk"
 )
 
 const (
@@ -17,8 +19,11 @@ const (
 // zeros are holes whether the file system keeps them as such or not: images
 // come both ways.
 func (c *cutter) image(f *file, r io.Reader) error {
+	if c.disks == nil {
+		c.disks = chunk.NewSplitter(c.p.domain.ForDisks())
+	}
 	return c.stretches(f, r, func(r io.Reader) error {
-		return c.splitter().SplitBlocks(r, func(chunk []byte) error { return c.add(f, chunk) })
+		return c.disks.SplitBlocks(r, func(chunk []byte) error { return c.add(f, chunk) })
 	})
 }
 

@@ -69,6 +69,7 @@ type Pipeline struct {
 type job struct {
 	entry *layers.Entry
 	open  func() (io.ReadCloser, error)
+	disk  bool // it is a disk image, whatever it begins with
 }
 
 // New returns a pipeline that puts chunks into p, which must be a store of
@@ -99,7 +100,7 @@ func New(ctx context.Context, p store.Putter, d chunk.Domain) *Pipeline {
 // and its reader closed. Errors are for Wait to return.
 func (p *Pipeline) Add(e *layers.Entry, open func() (io.ReadCloser, error)) {
 	p.mu.Lock()
-	p.group = append(p.group, job{e, open})
+	p.group = append(p.group, job{entry: e, open: open})
 	p.hint += e.Size
 	var full []job
 	if len(p.group) == groupFiles || p.hint >= groupBytes {
@@ -107,6 +108,13 @@ func (p *Pipeline) Add(e *layers.Entry, open func() (io.ReadCloser, error)) {
 	}
 	p.mu.Unlock()
 	p.start(full)
+}
+
+// AddDisk is Add for what is known to be a disk image. It is cut between blocks
+// even in a domain that knows no blocks, so that a later [Pipeline.Recut] meets
+// the same cuts.
+func (p *Pipeline) AddDisk(e *layers.Entry, open func() (io.ReadCloser, error)) {
+	p.start([]job{{entry: e, open: open, disk: true}})
 }
 
 // AddStream stores what r holds and sets the Size of e before it returns, and
@@ -183,6 +191,7 @@ func (p *Pipeline) run(c *cutter, j job) error {
 		return nil
 	}
 	f := newFile(j.entry)
+	f.image = j.disk
 	if err := c.file(f, r); err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ func appendBytes[T string | []byte](b []byte, s T) []byte {
 // A reader takes fields off a chunk. After the first error it returns zeros, so
 // that a decoder may ask once, at the end of what it reads.
 type reader struct {
-	b   []byte
-	err error
+	b    []byte
+	err  error
+	disk bool // it is a version of disk form
 }
 
 // newReader checks the header of a chunk that should hold kind.
@@ -33,6 +34,8 @@ func newReader(b []byte, kind byte) *reader {
 	switch {
 	case len(b) < headerLen || string(b[:len(Magic)]) != Magic:
 		r.fail("not a manifest chunk")
+	case b[len(Magic)+1] == diskVersion && kind == kindVersion && b[len(Magic)] == kind:
+		r.b, r.disk = b[headerLen:], true
 	case b[len(Magic)+1] > Version:
 		r.b, r.err = nil, fmt.Errorf("manifest format %d, this program reads %d: %w", b[len(Magic)+1], Version, store.ErrNewer)
 	case b[len(Magic)+1] != Version:

@@ -43,6 +43,10 @@ const Magic = "\x89SLM"
 // Version is the version of the format that this package writes and reads.
 const Version = 1
 
+// diskVersion is the version of the format that versions of disk form have, so
+// that programs that do not know disks say so. All else is as in Version.
+const diskVersion = 2
+
 // What a manifest chunk holds, as the byte after Magic.
 const (
 	kindVersion byte = 'V'

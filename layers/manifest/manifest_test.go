@@ -267,7 +267,7 @@ func TestReadReports(t *testing.T) {
 		"absent":       {store.ID{9}, store.ErrNotExist},
 		"other data":   {put("hello, world"), store.ErrCorrupt},
 		"short":        {put("\x89SL"), store.ErrCorrupt},
-		"newer":        {put("\x89SLMV\x02rest"), store.ErrNewer},
+		"newer":        {put("\x89SLMV\x03rest"), store.ErrNewer},
 		"version zero": {put("\x89SLMV\x00rest"), store.ErrCorrupt},
 		"a node":       {root.ID, store.ErrCorrupt},
 	} {
@@ -341,18 +341,90 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join("testdata", names[got[4]]+".v1")
-		if os.Getenv("SATCHEL_GOLDEN") != "" {
-			if err := os.WriteFile(name, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
+		golden(t, names[got[4]]+".v1", got)
+	}
+	v.Kind, v.Form, v.On = layers.System, layers.Disk, store.ID{0xcc}
+	disk := layers.Tree{{Path: layers.DiskPath, Type: layers.Regular, Mode: 0o600, Size: 1 << 20, Extents: []layers.Extent{{Len: 1 << 20}}}}
+	id, err := manifest.Write(t.Context(), st, v, disk, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := st.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "version-disk.v2", got)
+	if back, err := manifest.ReadVersion(t.Context(), st, id); err != nil || back.Form != layers.Disk || back.On != v.On {
+		t.Errorf("reads back as %+v, error %v", back, err)
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	name = filepath.Join("testdata", name)
+	if os.Getenv("SATCHEL_GOLDEN") != "" {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
 		}
-		want, err := os.ReadFile(name)
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: wrote\n%x\nwant\n%x", name, got, want)
+	}
+}
+
+// TestFormsOfVersions: only os and system layers have disks, and those of
+// system layers say what they lie on.
+func TestFormsOfVersions(t *testing.T) {
+	on := store.ID{1}
+	for _, c := range []struct {
+		kind layers.Kind
+		form layers.Form
+		on   store.ID
+		ok   bool
+	}{
+		{layers.OS, layers.Files, store.ID{}, true},
+		{layers.OS, layers.Disk, store.ID{}, true},
+		{layers.System, layers.Disk, on, true},
+		{layers.OS, layers.Disk, on, false},
+		{layers.System, layers.Disk, store.ID{}, false},
+		{layers.System, layers.Files, on, false},
+		{layers.Data, layers.Disk, on, false},
+		{layers.Group, layers.Disk, store.ID{}, false},
+		{layers.OS, "floppy", store.ID{}, false},
+	} {
+		st := layerstest.NewStore()
+		v := layers.Version{Kind: c.kind, Form: c.form, On: c.on, Time: time.Unix(1, 0)}
+		if _, err := manifest.Write(t.Context(), st, v, nil, nil); (err == nil) != c.ok {
+			t.Errorf("%s %q on %s: error %v", c.kind, c.form, c.on.Short(), err)
+		}
+	}
+}
+
+// TestVerifyRefusesWhatIsNoDisk: a server must not hand out a disk that has two
+// files, or none.
+func TestVerifyRefusesWhatIsNoDisk(t *testing.T) {
+	file := func(path string, size int64) layers.Entry {
+		return layers.Entry{Path: path, Type: layers.Regular, Size: size, Extents: []layers.Extent{{Len: size}}}
+	}
+	for name, tree := range map[string]layers.Tree{
+		"nothing":     nil,
+		"two files":   {file("a", 512), file(layers.DiskPath, 512)},
+		"other name":  {file("a", 512)},
+		"half sector": {file(layers.DiskPath, 700)},
+	} {
+		st := layerstest.NewStore()
+		v := layers.Version{Kind: layers.OS, Form: layers.Disk, Time: time.Unix(1, 0)}
+		id, err := manifest.Write(t.Context(), st, v, tree, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: wrote\n%x\nwant\n%x", name, got, want)
+		err = manifest.Verify(t.Context(), st, id, func(store.ID) bool { return false }, func([]store.ID) error { return nil })
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: error %v", name, err)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func FuzzParseRefs(f *testing.F) {
 func TestParseRefsRefuses(t *testing.T) {
 	for chunk, want := range map[string]error{
 		"": store.ErrCorrupt, "hello, world": store.ErrCorrupt, Magic: store.ErrCorrupt,
-		Magic + "N\x02\x00\x01": store.ErrNewer, Magic + "V\x02\x00": store.ErrNewer, Magic + "X\x02\x00": store.ErrNewer,
+		Magic + "N\x02\x00\x01": store.ErrNewer, Magic + "V\x03\x00": store.ErrNewer, Magic + "X\x02\x00": store.ErrNewer,
 		Magic + "Z\x01\x00\x01": store.ErrCorrupt, Magic + "X\x01\x00": store.ErrCorrupt,
 	} {
 		if _, err := ParseRefs([]byte(chunk)); !errors.Is(err, want) {

@@ -51,7 +51,27 @@ func Verify(ctx context.Context, g store.Getter, version store.ID, known func(st
 			return fmt.Errorf("verify version %s: %w", version.Short(), err)
 		}
 	}
+	if v.Form == layers.Disk {
+		if err := checkDisk(ctx, g, v.Tree); err != nil {
+			return fmt.Errorf("verify version %s: %w", version.Short(), err)
+		}
+	}
 	return d.hand()
+}
+
+// checkDisk reports a tree that is not that of a disk.
+func checkDisk(ctx context.Context, g store.Getter, root layers.Root) error {
+	if root.Entries != 1 {
+		return corrupt("a disk of %d files", root.Entries)
+	}
+	tree, err := ReadTree(ctx, g, root)
+	if err != nil {
+		return err
+	}
+	if _, err := tree.Disk(); err != nil {
+		return corrupt("%v", err)
+	}
+	return nil
 }
 
 type verifier struct {

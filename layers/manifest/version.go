@@ -33,7 +33,13 @@ func encodeVersion(v layers.Version) ([]byte, error) {
 	case len(v.Message) > maxMessage:
 		return nil, fmt.Errorf("message is longer than %d bytes", maxMessage)
 	}
+	if err := v.CheckForm(); err != nil {
+		return nil, err
+	}
 	b := appendHeader(nil, kindVersion)
+	if v.Form == layers.Disk {
+		b[headerLen-1] = diskVersion
+	}
 	b = append(b, v.Layer[:]...)
 	b = appendBytes(b, string(v.Kind))
 	b = binary.AppendUvarint(b, uint64(len(v.Parents)))
@@ -45,7 +51,11 @@ func encodeVersion(v layers.Version) ([]byte, error) {
 	b = appendBytes(b, v.Device)
 	b = appendBytes(b, v.Message)
 	b = appendRoot(b, v.Tree)
-	return appendRoot(b, v.Base), nil
+	b = appendRoot(b, v.Base)
+	if v.Form == layers.Disk {
+		b = append(b, v.On[:]...)
+	}
+	return b, nil
 }
 
 func appendRoot(b []byte, r layers.Root) []byte {
@@ -71,11 +81,17 @@ func decodeVersion(b []byte) (layers.Version, error) {
 	v.Message = string(r.bytes(maxMessage, "message"))
 	v.Tree = r.root()
 	v.Base = r.root()
+	if r.disk {
+		v.Form, v.On = layers.Disk, r.id()
+	}
 	if r.err == nil && v.Kind.Rank() < 0 {
 		r.fail("layer kind %q is not known", v.Kind)
 	}
 	if sec < minTime || sec > maxTime {
 		r.fail("time is out of range")
+	}
+	if err := v.CheckForm(); r.err == nil && err != nil {
+		r.fail("%v", err)
 	}
 	if err := r.end(); err != nil {
 		return layers.Version{}, err

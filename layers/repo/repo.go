@@ -108,10 +108,12 @@ type Commit struct {
 	Base    layers.Tree
 	Message string
 	Parents []store.ID // nil: the version that Head names, if any
+	Form    layers.Form
+	On      store.ID // of a disk in a system layer: see [layers.Version]
 }
 
 // Commit stores new versions through w, flushes it and moves all heads at once.
-// It returns the versions, in order. A commit whose kind, tree and base are
+// It returns the versions, in order. A commit whose kind, form, tree and base are
 // those of its head makes no new version and returns the head's; Parents, when
 // given, force one. When a head has moved, nothing is changed and the error is
 // [store.ErrMoved].
@@ -173,6 +175,8 @@ func (r *Repo) stage(ctx context.Context, w store.Putter, c Commit) (store.ID, e
 		Time:    time.Now().UTC(),
 		Device:  r.device,
 		Message: c.Message,
+		Form:    c.Form,
+		On:      c.On,
 	}
 	var err error
 	if v.Tree, err = manifest.WriteTree(ctx, w, c.Tree); err != nil {
@@ -186,7 +190,7 @@ func (r *Repo) stage(ctx context.Context, w store.Putter, c Commit) (store.ID, e
 		if err != nil {
 			return store.ID{}, err
 		}
-		if last.Kind == v.Kind && last.Tree == v.Tree && last.Base == v.Base {
+		if last.Kind == v.Kind && last.Form == v.Form && last.On == v.On && last.Tree == v.Tree && last.Base == v.Base {
 			return head, nil
 		}
 		v.Parents = []store.ID{head}

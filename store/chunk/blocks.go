@@ -23,9 +23,8 @@ func (s *Splitter) SplitBlocks(r io.Reader, emit func(chunk []byte) error) error
 	start, scanned, end := 0, 0, 0 // of buf: this chunk, what was searched, what was read
 	for {
 		for scanned+s.d.Block <= end {
-			block := s.buf[scanned : scanned+s.d.Block]
 			scanned += s.d.Block
-			if scanned-start+s.d.Block <= s.d.Max && !s.d.endsChunk(block) {
+			if !s.d.EndsChunk(s.buf[start:scanned]) {
 				continue
 			}
 			if err := emit(s.buf[start:scanned]); err != nil {
@@ -50,11 +49,26 @@ func (s *Splitter) SplitBlocks(r io.Reader, emit func(chunk []byte) error) error
 	}
 }
 
-// endsChunk reports whether a chunk ends with this block, by its bytes alone.
-func (d Domain) endsChunk(block []byte) bool {
+// EndsChunk reports whether a chunk of a disk image ends with its last block.
+// The chunk has whole blocks, at least one.
+func (d Domain) EndsChunk(chunk []byte) bool {
+	if len(chunk)+d.Block > d.Max {
+		return true
+	}
+	block := chunk[len(chunk)-d.Block:]
 	if bytes.HasSuffix(block, zeroTail[:]) {
 		return true
 	}
 	id := d.ID(block)
 	return binary.LittleEndian.Uint32(id[:])&(1<<d.BlockBits-1) == 0
+}
+
+// ForDisks returns the domain by which disks are cut: the same one, with the
+// usual blocks if it knows none.
+func (d Domain) ForDisks() Domain {
+	if d.Block == 0 {
+		d.Block, d.BlockBits = defaultBlock, defaultBlockBits
+		d.Max = max(d.Max, d.Block)
+	}
+	return d
 }

@@ -26,6 +26,7 @@ import (
 type imported struct {
 	Name           string      `json:"name"`
 	Kind           layers.Kind `json:"kind"`
+	Form           layers.Form `json:"form,omitempty"`
 	Version        store.ID    `json:"version"`
 	Entries        int64       `json:"entries"`
 	Files          int64       `json:"files"`
@@ -42,17 +43,20 @@ func newLayerImport(a *app) *cobra.Command {
 	var opt importOptions
 	c := &cobra.Command{
 		Use:   "import --kind KIND NAME SOURCE",
-		Short: "Make a new version of a layer from a directory, a tar file or an OCI image",
+		Short: "Make a new version of a layer from a directory, a tar file, an OCI image or a disk image",
 		Long: `Makes a new version of the layer NAME, and the layer itself if there is none.
 
 SOURCE is a directory, a tar file (plain, gzip, zstd or xz), an OCI image layout
 (a directory or a tar of one), a tar that docker save wrote, or - for a tar on
 standard input. Files that are already in the store are not stored again. Of a
 directory that was imported before, files that have not changed since are not
-read again. Read a directory that holds a whole system as root, so that owners,
+read again. Of kind os it may also be the image of a disk with an installed
+system, raw, qcow2, vmdk, vdi or vhdx: such a guest is run as it is, and all that
+it writes goes to the system layer. Read a directory that holds a whole system as root, so that owners,
 devices and capabilities are kept; a tar file keeps them for any user.`,
 		Example: `  satchel layer import --kind os debian-12 debian-12.tar.zst
   satchel layer import --kind os alpine ./alpine-oci-layout
+  satchel layer import --kind os windows windows.qcow2
   satchel layer import --kind data ana/data /home/ana --message "first copy"
   ssh host tar -C / -cf - opt | satchel layer import --kind group tools -`,
 		Args: args(cobra.ExactArgs(2)),
@@ -60,6 +64,9 @@ devices and capabilities are kept; a tar file keeps them for any user.`,
 			k, err := layers.ParseKind(opt.kind)
 			if err != nil || k == layers.Local {
 				return usageError{fmt.Errorf("--kind %q: want one of os, group, personal, system, data", opt.kind)}
+			}
+			if err := opt.check(argv[1]); err != nil {
+				return err
 			}
 			return a.with(func(h *home) error {
 				got, err := a.importLayer(c.Context(), h, k, argv[0], argv[1], opt)
@@ -72,23 +79,29 @@ devices and capabilities are kept; a tar file keeps them for any user.`,
 	}
 	c.Flags().StringVar(&opt.kind, "kind", "", "what the layer holds: os, group, personal, system or data (required)")
 	c.Flags().StringVar(&opt.message, "message", "", "why this version is made")
-	c.Flags().StringVar(&opt.form, "form", "auto", "what SOURCE is: auto, dir, tar or oci")
+	c.Flags().StringVar(&opt.form, "form", "auto", "what SOURCE is: auto, dir, tar, oci or disk")
+	c.Flags().StringVar(&opt.format, "format", "", "the format of a disk image: raw, qcow2, vmdk, vdi or vhdx (default: by its contents)")
 	c.Flags().BoolVar(&opt.reread, "reread", false, "read all files of a directory, also those that have not changed since it was last imported")
 	c.MarkFlagRequired("kind") //nolint:errcheck // the flag is defined above
 	completeWords(c, "kind", "os", "group", "personal", "system", "data")
-	completeWords(c, "form", "auto", "dir", "tar", "oci")
+	completeWords(c, "form", "auto", "dir", "tar", "oci", "disk")
+	completeWords(c, "format", "raw", "qcow2", "vmdk", "vdi", "vhdx")
 	return c
 }
 
 // importOptions are the flags of layer import.
 type importOptions struct {
 	kind, message, form string
+	format              string // of a disk image
 	reread              bool
 }
 
 func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, source string, opt importOptions) (imported, error) {
 	begun := time.Now()
 	head, err := h.layerFor(ctx, name, kind)
+	if err == nil {
+		err = h.sameForm(ctx, head, opt.layerForm())
+	}
 	if err != nil {
 		return imported{}, err
 	}
@@ -102,7 +115,7 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	pl := ingest.New(ctx, w, h.store.Domain())
 	stop := a.watch("import "+name, pl)
 	seen := &sight{home: h, writer: w, reread: opt.reread}
-	tree, notes, err := a.readSource(ctx, source, opt.form, pl, seen)
+	tree, notes, err := a.readSource(ctx, h, source, opt, pl, seen)
 	if stored := pl.Wait(); err == nil {
 		err = stored // else it is the same, or follows from it
 	}
@@ -118,7 +131,7 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	if opt.message == "" {
 		opt.message = "imported from " + filepath.Base(source)
 	}
-	ids, err := h.repo.Commit(ctx, w, repo.Commit{Head: head, Kind: kind, Tree: tree, Message: opt.message})
+	ids, err := h.repo.Commit(ctx, w, repo.Commit{Head: head, Kind: kind, Form: opt.layerForm(), Tree: tree, Message: opt.message})
 	if err != nil {
 		return imported{}, err
 	}
@@ -132,7 +145,7 @@ func (a *app) importLayer(ctx context.Context, h *home, kind layers.Kind, name, 
 	stats := w.Stats()
 	read, _ := pl.Progress()
 	return imported{
-		Name: name, Kind: kind, Version: ids[0],
+		Name: name, Kind: kind, Form: made.Version.Form, Version: ids[0],
 		Entries: made.Version.Tree.Entries, Files: made.Version.Tree.Files, Bytes: made.Version.Tree.Bytes, FilesRead: read,
 		NewChunks: stats.NewChunks, NewBytes: stats.NewBytes, NewStoredBytes: stats.StoredBytes,
 		Seconds: seconds(time.Since(begun)), Notes: notes,
@@ -190,14 +203,11 @@ func (a *app) watch(name string, pl *ingest.Pipeline) (stop func()) {
 }
 
 // readSource reads whatever SOURCE is into the pipeline.
-func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pipeline, seen *sight) (layers.Tree, []string, error) {
-	if form == "auto" {
-		var err error
-		if form, err = sourceForm(source); err != nil {
-			return nil, nil, err
-		}
-	}
-	switch form {
+func (a *app) readSource(ctx context.Context, h *home, source string, opt importOptions, pl *ingest.Pipeline, seen *sight) (layers.Tree, []string, error) {
+	switch opt.form {
+	case "disk":
+		tree, err := h.readDisk(ctx, source, opt.format, pl)
+		return tree, nil, err
 	case "dir":
 		if err := seen.recall(ctx, source); err != nil {
 			a.note("%v", err)
@@ -227,28 +237,7 @@ func (a *app) readSource(ctx context.Context, source, form string, pl *ingest.Pi
 		}
 		return tree, lines(notes), nil
 	}
-	return nil, nil, usageError{fmt.Errorf("--form %q: want auto, dir, tar or oci", form)}
-}
-
-// sourceForm looks at SOURCE to tell what it is.
-func sourceForm(source string) (string, error) {
-	if source == "-" {
-		return "tar", nil
-	}
-	st, err := os.Stat(source)
-	if err != nil {
-		return "", err
-	}
-	image, err := oci.Is(source)
-	switch {
-	case err != nil:
-		return "", err
-	case image:
-		return "oci", nil
-	case st.IsDir():
-		return "dir", nil
-	}
-	return "tar", nil
+	return nil, nil, usageError{fmt.Errorf("--form %q: want auto, dir, tar, oci or disk", opt.form)}
 }
 
 func lines[T fmt.Stringer](notes []T) []string {

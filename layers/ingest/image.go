@@ -10,10 +10,10 @@ import (
 	"satchel/store/chunk"
 )
 
-const (
-	imageLeast = 16 << 20 // bytes; a smaller file is never taken for a disk image
-	imageHead  = 68 << 10 // bytes at its start that tell a disk image
-)
+// ImageHead is how many bytes at its start tell a disk image.
+const ImageHead = 68 << 10
+
+const imageLeast = 16 << 20 // bytes; a smaller file is never taken for a disk image
 
 // image stores a disk image, or a part of one between two holes. Blocks of
 // zeros are holes whether the file system keeps them as such or not: images
@@ -33,9 +33,9 @@ func (p *Pipeline) recogniseFile(f *os.File, size int64) bool {
 	if p.domain.Block == 0 || size < imageLeast {
 		return false
 	}
-	head := make([]byte, imageHead)
+	head := make([]byte, ImageHead)
 	n, err := f.ReadAt(head, 0)
-	return err == nil && isImage(head[:n])
+	return err == nil && IsImage(head[:n])
 }
 
 // recognise is recogniseFile for what can only be read once. It returns the
@@ -44,16 +44,16 @@ func (p *Pipeline) recognise(r io.Reader, size int64) (io.Reader, bool) {
 	if p.domain.Block == 0 || size < imageLeast {
 		return r, false
 	}
-	br := bufio.NewReaderSize(r, imageHead)
-	head, err := br.Peek(imageHead)
-	return br, err == nil && isImage(head)
+	br := bufio.NewReaderSize(r, ImageHead)
+	head, err := br.Peek(ImageHead)
+	return br, err == nil && IsImage(head)
 }
 
-// isImage reports whether a file that begins with head is a raw image of a
+// IsImage reports whether a file that begins with head is a raw image of a
 // disk with partitions or of a file system. One that is taken for an image by
 // chance is stored no less faithfully.
-func isImage(head []byte) bool {
-	return len(head) >= imageHead && (isPartitioned(head) || isExt(head) ||
+func IsImage(head []byte) bool {
+	return len(head) >= ImageHead && (isPartitioned(head) || isExt(head) ||
 		bytes.HasPrefix(head, []byte("XFSB")) || bytes.HasPrefix(head[64<<10+64:], []byte("_BHRfS_M"))) // XFS, btrfs
 }
 

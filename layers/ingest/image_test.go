@@ -15,7 +15,7 @@ import (
 
 // patched returns the head of a file with bytes at an offset.
 func patched(at int, b ...byte) []byte {
-	head := make([]byte, imageHead)
+	head := make([]byte, ImageHead)
 	copy(head[at:], b)
 	return head
 }
@@ -28,7 +28,7 @@ func mbr(status, kind byte, sectors uint32) []byte {
 }
 
 func ext4(inodes, logBlock, revision uint32, magic uint16) []byte {
-	head := make([]byte, imageHead)
+	head := make([]byte, ImageHead)
 	super := head[1024:]
 	binary.LittleEndian.PutUint32(super, inodes)
 	binary.LittleEndian.PutUint32(super[4:], 1000)
@@ -45,7 +45,7 @@ func TestIsImage(t *testing.T) {
 		want bool
 	}{
 		{"nothing", nil, false},
-		{"zeros", make([]byte, imageHead), false},
+		{"zeros", make([]byte, ImageHead), false},
 		{"cut short", patched(0, []byte("XFSB")...)[:1000], false},
 		{"ext4", ext4(100, 2, 1, 0xEF53), true},
 		{"ext4 without inodes", ext4(0, 2, 1, 0xEF53), false},
@@ -62,7 +62,7 @@ func TestIsImage(t *testing.T) {
 		{"boot sector of FAT", mbr(0x31, 0x83, 2048), false},
 		{"ELF", patched(0, []byte("\x7fELF")...), false},
 	} {
-		if got := isImage(c.head); got != c.want {
+		if got := IsImage(c.head); got != c.want {
 			t.Errorf("%s: image %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Step is one durable action. Fault functions see it before it happens.
@@ -47,6 +49,21 @@ func (f FS) Do(op, name string, do func() error) error {
 // Sync makes the contents of an open file durable.
 func (f FS) Sync(file *os.File) error {
 	return f.Do("sync", file.Name(), file.Sync)
+}
+
+// Datasync makes the contents of an open file durable, and of what is known
+// about it as much as is needed to read them: see fdatasync(2).
+func (f FS) Datasync(file *os.File) error {
+	return f.Do("sync", file.Name(), func() error {
+		raw, err := file.SyscallConn()
+		if err != nil {
+			return err
+		}
+		if cerr := raw.Control(func(fd uintptr) { err = unix.Fdatasync(int(fd)) }); cerr != nil {
+			return cerr
+		}
+		return err
+	})
 }
 
 // Rename moves a file whose contents are durable already to its final name,

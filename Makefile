@@ -8,8 +8,8 @@ CACHE ?= $(CURDIR)/.cache
 export CACHE
 
 # Debian packages: to run guests, to build the demo's, and to judge in tests.
-RUN_PACKAGES  := qemu-system-x86 qemu-system-common qemu-utils seabios e2fsprogs fuse3
-DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils iproute2
+RUN_PACKAGES  := qemu-system-x86 qemu-system-common qemu-utils seabios ovmf e2fsprogs fuse3
+DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils iproute2 fdisk mtools systemd-boot-efi
 TEST_PACKAGES := erofs-utils libnbd-bin rsync attr acl libcap2-bin cpio file
 # To make the data that is compared on, and the peers.
 BENCH_PACKAGES := mmdebstrap e2fsprogs python3 time procps restic borgbackup casync ostree rsync xdelta3 zstd bsdiff
@@ -57,8 +57,9 @@ fuzz: ## Every fuzz target in turn, FUZZTIME each.
 		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
 			echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; done; done
 
-guests: deps-demo ## Build the demo's two Debian guests, once.
+guests: deps-demo ## Build the demo's two Debian guests, and a disk of one, once.
 	docs/demo/guests.sh "$(CACHE)/guests"
+	docs/demo/disk.sh "$(CACHE)/guests/os-v1.tar" "$(CACHE)/guests/disk.raw"
 
 deps: ; @$(call install_packages,$(RUN_PACKAGES))
 deps-demo: ; @$(call install_packages,$(RUN_PACKAGES) $(DEMO_PACKAGES))

@@ -47,6 +47,10 @@ started again with the versions before, once; --no-fallback leaves that to the
 next run. Versions that failed are passed over until their layers have others, or
 until --retry-failed.
 
+A guest that is the image of a disk is booted by the firmware that the disk is
+made for, and counts as up as soon as its machine runs. All that it writes goes to
+the system layer.
+
 Without --detach the command lasts as long as the guest; ctrl-C stops the guest
 in an orderly way. With --detach it returns once the guest is up.`,
 		Example: `  satchel run ana
@@ -94,6 +98,10 @@ func addMachineFlags(c *cobra.Command, opt *session.Options, memory *string) {
 	c.Flags().IntVar(&opt.CPUs, "cpus", 0, "the guest's processors (default: two, if there are)")
 	c.Flags().StringVar(&opt.Display, "display", "none", "the guest's screen: window, vnc or none")
 	c.Flags().StringVar(&opt.Network, "network", "user", "the guest's network: user or none")
+	c.Flags().StringVar(&opt.Firmware, "firmware", "", "what boots a disk: bios or uefi (default: what the disk is made for)")
+	c.Flags().StringVar(&opt.DiskBus, "disk-bus", "", "what a disk hangs on: virtio, or sata for systems without drivers for that (default virtio)")
+	completeWords(c, "firmware", firmwares...)
+	completeWords(c, "disk-bus", buses...)
 	completeWords(c, "display", displays...)
 	completeWords(c, "network", networks...)
 }
@@ -102,6 +110,9 @@ func addMachineFlags(c *cobra.Command, opt *session.Options, memory *string) {
 var (
 	displays = []string{"window", "vnc", "none"}
 	networks = []string{"user", "none"}
+
+	firmwares = []string{"bios", "uefi"}
+	buses     = []string{"virtio", "sata"}
 )
 
 // preferences takes what the command line does not say from the workspace's
@@ -152,6 +163,10 @@ func checkMachineFlags(opt *session.Options, memory string) (err error) {
 		err = fmt.Errorf("--display %q: want one of %s", opt.Display, strings.Join(displays, ", "))
 	case !slices.Contains(networks, opt.Network):
 		err = fmt.Errorf("--network %q: want one of %s", opt.Network, strings.Join(networks, ", "))
+	case opt.Firmware != "" && !slices.Contains(firmwares, opt.Firmware):
+		err = fmt.Errorf("--firmware %q: want one of %s", opt.Firmware, strings.Join(firmwares, ", "))
+	case opt.DiskBus != "" && !slices.Contains(buses, opt.DiskBus):
+		err = fmt.Errorf("--disk-bus %q: want one of %s", opt.DiskBus, strings.Join(buses, ", "))
 	default:
 		return nil
 	}
@@ -199,6 +214,8 @@ func (a *app) runOnce(ctx context.Context, h *home, name string, opt session.Opt
 		arrival.ready()
 	}
 	switch {
+	case status.Disk && a.watched():
+		a.note("%s is running (%s); ctrl-C presses its power button", name, status.Boot.Kernel)
 	case readyErr == nil && a.watched():
 		a.note("%s is up after %.1f s; ctrl-C stops it", name, status.Boot.ReadySeconds)
 	case isBack(readyErr): // it is told below

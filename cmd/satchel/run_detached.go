@@ -28,6 +28,10 @@ func (a *app) runDetached(c *cobra.Command, name string) error {
 }
 
 func writeUp(w io.Writer, status session.Status) {
+	if name := status.Workspace; status.Disk {
+		fmt.Fprintf(w, "%s is running (%s); satchel console %s is its serial port, satchel screenshot %s its screen\n", name, status.Boot.Kernel, name, name)
+		return
+	}
 	how := "is up"
 	if status.Boot.Resumed {
 		how = "goes on"
@@ -70,7 +74,7 @@ func (a *app) spawn(c *cobra.Command, at, name string) (*exec.Cmd, string, error
 		return nil, "", err
 	}
 	argv := []string{"run", name, "--home", at}
-	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed", "limit-down"} {
+	for _, flag := range []string{"memory", "cpus", "display", "network", "no-fallback", "retry-failed", "limit-down", "firmware", "disk-bus"} {
 		if f := c.Flag(flag); f != nil && f.Changed { // switch lacks some
 			argv = append(argv, "--"+flag+"="+f.Value.String())
 		}

@@ -35,20 +35,24 @@ func sandbox(d *Display) string {
 // Source: qemu-system-x86_64(1), of version 7.2.
 func Args(c Config) []string {
 	a := argList{
-		"-nodefaults", "-no-user-config", "-no-reboot",
+		"-nodefaults", "-no-user-config",
 		"-sandbox", sandbox(&c.Display),
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
 		"-mon", "chardev=monitor,mode=control",
+	}
+	if c.Disk.Socket == "" { // whoever boots by firmware may reboot too
+		a.add("-no-reboot")
 	}
 	if c.Name != "" {
 		a.add("-name", "guest="+escape(c.Name))
 	}
 	a.machine(&c)
 	a.boot(&c)
+	a.disk(&c.Disk)
 	a.disks(&c)
 	a.ports(&c)
-	a.display(&c.Display)
-	a.network(&c.Network)
+	a.display(&c)
+	a.network(&c)
 	if c.QMP != "" {
 		a.add("-chardev", "socket,id=monitor2,path="+escape(c.QMP)+",server=on,wait=off")
 		a.add("-mon", "chardev=monitor2,mode=control")
@@ -134,7 +138,8 @@ func (a *argList) ports(c *Config) {
 	a.add("-chardev", chardev, "-serial", "chardev:console")
 }
 
-func (a *argList) display(d *Display) {
+func (a *argList) display(c *Config) {
+	d := &c.Display
 	device := d.Device
 	switch d.Kind {
 	case Window:
@@ -152,7 +157,8 @@ func (a *argList) display(d *Display) {
 	}
 	// A tablet tells where the pointer is, not how far it moved, so that the
 	// host's pointer and the guest's agree.
-	a.add("-device", device, "-device", "virtio-tablet-pci")
+	a.add("-device", device)
+	a.add(c.Disk.tablet()...)
 }
 
 // vncAddress turns an address as [Display] has it into QEMU's form, which
@@ -172,7 +178,8 @@ func vncAddress(address string) string {
 	return fmt.Sprintf("%s:%d", host, int(addr.Port())-vncBase)
 }
 
-func (a *argList) network(n *Network) {
+func (a *argList) network(c *Config) {
+	n := &c.Network
 	if n.Mode != User {
 		return
 	}
@@ -181,5 +188,5 @@ func (a *argList) network(n *Network) {
 		netdev += ",restrict=on"
 	}
 	// No boot ROM: the guest is booted directly, and the ROM is a further file.
-	a.add("-netdev", netdev, "-device", "virtio-net-pci,netdev=net,romfile=")
+	a.add("-netdev", netdev, "-device", c.Disk.card()+",netdev=net,romfile=")
 }

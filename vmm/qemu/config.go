@@ -36,7 +36,8 @@ type Config struct {
 	CPUs   int    // 1
 	Accel  Accel  // TCG
 
-	Kernel     string   // file; none: the firmware boots the root disk
+	Disk       Disk     // booted by firmware; with it there is no kernel
+	Kernel     string   // file
 	Initrd     string   // file
 	KernelArgs []string // joined by spaces
 
@@ -119,7 +120,10 @@ func (c *Config) Validate() error {
 	if c.Kernel == "" && (c.Initrd != "" || len(c.KernelArgs) > 0) {
 		bad("an initrd or kernel arguments without a kernel")
 	}
-	errs = append(errs, c.checkPaths(), c.Accel.check(), c.Display.check(), c.Network.check())
+	if c.Kernel != "" && c.Disk.Socket != "" {
+		bad("both a kernel and a disk to boot")
+	}
+	errs = append(errs, c.checkPaths(), c.Accel.check(), c.Disk.check(), c.Display.check(), c.Network.check())
 	return errors.Join(errs...)
 }
 

@@ -28,6 +28,10 @@ type Captured struct {
 	Decisions []decompose.Decision `json:"decisions"`
 	Notes     []string             `json:"notes,omitempty"` // what could not be kept, and why
 	Seconds   float64              `json:"seconds"`
+	// Of a disk: what lies in the blocks that were written, and what was read
+	// to capture that, of them and around them; bytes.
+	WrittenBytes int64 `json:"written_bytes,omitempty"`
+	ReadBytes    int64 `json:"read_bytes,omitempty"`
 }
 
 // CapturedLayer is a layer's new version.
@@ -49,6 +53,10 @@ func (h *Host) recover(ctx context.Context, name string) (got *Captured, err err
 	}
 	if rec.State == workspace.Suspended {
 		return nil, fmt.Errorf("workspace %s %w (satchel run %s resumes it; satchel stop --kill %s gives its memory up, its files are kept)", name, workspace.ErrSuspended, name, name)
+	}
+	if filepath.Base(rec.Delta) == overlayFile {
+		rec.Delta = h.overlay(name)
+		return h.settleDisk(ctx, name, &rec)
 	}
 	rec.Delta = h.Workspaces.Delta(name) // where it is now: a home may be moved
 	if state, err := delta.State(rec.Delta); err == nil && (state.Condition == delta.Absent || state.Condition == delta.Fresh) {

@@ -164,8 +164,11 @@ func (c *Client) Screenshot(ctx context.Context) ([]byte, error) {
 	return c.call(ctx, "GET", "/screenshot")
 }
 
-// Agent connects to the guest agent.
+// Agent connects to the guest agent. It fails with [ErrNoAgent] if there is none.
 func (c *Client) Agent(ctx context.Context) (net.Conn, error) {
+	if st, err := c.Status(ctx); err == nil && st.Disk {
+		return nil, fmt.Errorf("%w: use its console or its screen, or a network service of its own", ErrNoAgent)
+	}
 	return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.dir, agentSocket))
 }
 

@@ -27,6 +27,10 @@ type Options struct {
 	Network string // user or none; "": user
 	// RetryFailed tries versions again that failed in this workspace.
 	RetryFailed bool
+
+	// Of workspaces that run a disk.
+	Firmware string // bios or uefi; "": what the disk is made for
+	DiskBus  string // virtio or sata; "": virtio
 }
 
 // Boot tells how a session came up.
@@ -54,6 +58,7 @@ type Status struct {
 	Started   time.Time `json:"started"`
 	Ready     bool      `json:"ready"`           // the guest reached multi-user
 	Trial     bool      `json:"trial,omitempty"` // its versions are on trial: whether it is healthy is not known yet
+	Disk      bool      `json:"disk,omitempty"`  // it brings its own system, and has no agent
 	Boot      Boot      `json:"boot"`
 }
 
@@ -74,6 +79,7 @@ type Session struct {
 	dir   string // of the sockets
 	delta string
 	stack *stack
+	disk  *guestDisk         // of a guest that brings its own system; then there is no stack
 	rec   *workspace.Session // nil: a recording, which leaves no record
 	trial *trial             // nil: the versions are known to be good
 
@@ -177,7 +183,7 @@ func (s *Session) setReady() {
 func (s *Session) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Workspace: s.name, PID: os.Getpid(), Started: s.started, Ready: s.ready, Trial: s.onTrial(), Boot: s.boot}
+	return Status{Workspace: s.name, PID: os.Getpid(), Started: s.started, Ready: s.ready || s.disk != nil, Disk: s.disk != nil, Trial: s.onTrial(), Boot: s.boot}
 }
 
 // Agent is the guest agent.
@@ -189,6 +195,9 @@ func (s *Session) Agent() *agent.Client { return s.agent }
 func (s *Session) Capture(ctx context.Context) (got Captured, err error) {
 	if s.rec == nil {
 		return got, errors.New("a recording is captured when it ends")
+	}
+	if s.disk != nil {
+		return got, fmt.Errorf("%w that could hold its disk still: it is captured when it ends", ErrNoAgent)
 	}
 	s.capture.Lock()
 	defer s.capture.Unlock()
@@ -240,7 +249,11 @@ func (s *Session) stop(ctx context.Context, kill bool) {
 	s.stopping.Do(func() {
 		s.power.Lock()
 		defer s.power.Unlock()
-		how, err := s.machine.Stop(ctx, s.agent.Shutdown, grace)
+		var ask func(context.Context) error
+		if s.agent != nil {
+			ask = s.agent.Shutdown
+		}
+		how, err := s.machine.Stop(ctx, ask, grace)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.how = string(how); err != nil {
@@ -279,7 +292,7 @@ func (s *Session) supervise(ctx context.Context) {
 		if s.suspended {
 			end.How = string(workspace.Suspended)
 		} else {
-			end.Captured, captureErr = s.host.settle(ctx, s.name, s.rec, s.stack)
+			end.Captured, captureErr = s.settle(ctx)
 		}
 		s.capture.Unlock()
 		failed, trialErr := s.settleTrial(ctx, captureErr == nil)

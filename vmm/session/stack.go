@@ -55,6 +55,11 @@ func (h *Host) hold(ctx context.Context, def workspace.Definition) ([]workspace.
 
 // load reads the versions' trees and composes them.
 func (h *Host) load(ctx context.Context, def workspace.Definition, versions []workspace.Pin) (*stack, error) {
+	if d, err := h.diskOf(ctx, versions); err != nil {
+		return nil, err
+	} else if d != nil {
+		return nil, fmt.Errorf("workspace %s runs the disk of layer %s: %w", def.Name, d.os.Name, errDiskForm)
+	}
 	s := &stack{versions: versions, store: h.contents(), below: map[layers.Kind]*compose.Result{}, rules: def.Options.Rules}
 	s.layers = make([]compose.Layer, len(versions))
 	var wg sync.WaitGroup

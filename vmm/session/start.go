@@ -53,12 +53,22 @@ func (h *Host) Start(ctx context.Context, name string, opt Options) (*Session, *
 	}
 	s := h.newSession(name, func() error { return errors.Join(unhold(), release()) })
 	s.trial = trial
+	if s.disk, err = h.diskOf(ctx, versions); err == nil {
+		err = s.checkOptions(opt)
+	}
+	if err != nil {
+		return nil, got, errors.Join(s.unstarted(ctx, err), s.release())
+	}
+	start := s.start
+	if s.disk != nil {
+		s.delta, start = h.overlay(name), s.startDisk
+	}
 	self, err := workspace.Self()
 	if err != nil {
 		return nil, got, errors.Join(err, s.release())
 	}
 	s.rec = &workspace.Session{Started: s.started, State: workspace.Running, Process: self, Delta: s.delta, Composed: versions}
-	if err := s.start(ctx, def, versions, opt); err != nil {
+	if err := start(ctx, def, versions, opt); err != nil {
 		return nil, got, errors.Join(s.unstarted(ctx, err), s.abandon())
 	}
 	return s, got, nil
@@ -89,6 +99,9 @@ func (s *Session) abandon() (failed error) {
 	defer func() { failed = errors.Join(failed, s.release()) }()
 	if s.rec == nil {
 		return errors.Join(err, remove(s.delta))
+	}
+	if s.disk != nil {
+		return errors.Join(err, s.host.discardUnused(s.name, s.delta))
 	}
 	state, checkErr := delta.State(s.delta)
 	if checkErr != nil || (state.Condition != delta.Absent && state.Condition != delta.Fresh) {
@@ -279,6 +292,23 @@ func display(kind, vnc string) qemu.Display {
 // serve connects the agent, opens the sockets that other processes use, and
 // begins to wait for the end.
 func (s *Session) serve(ctx context.Context) error {
+	if s.disk == nil {
+		if err := s.serveAgent(ctx); err != nil {
+			return err
+		}
+	}
+	control, err := listen(s.dir, controlSocket)
+	if err != nil {
+		return err
+	}
+	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
+	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
+	go s.supervise(ctx)
+	return nil
+}
+
+// serveAgent connects the agent, and lets other processes use it.
+func (s *Session) serveAgent(ctx context.Context) error {
 	port, err := net.Dial("unix", filepath.Join(s.dir, portSocket))
 	if err != nil {
 		return fmt.Errorf("connect to the guest agent's port: %w", err)

@@ -1,0 +1,93 @@
+package overlay
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// counting counts the bytes that are read of a lower.
+type counting struct {
+	pattern
+	read atomic.Int64
+	err  error
+}
+
+func (c *counting) ReadAt(b []byte, off int64) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	c.read.Add(int64(len(b)))
+	return c.pattern.ReadAt(b, off)
+}
+
+func TestCacheReadsOnce(t *testing.T) {
+	lower := &counting{pattern: pattern{3<<20 + 5*sector}}
+	want := make([]byte, lower.size)
+	if _, err := lower.pattern.ReadAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCache(lower, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			got := make([]byte, 3000)
+			for off := int64(i * 1000); off < c.Size(); off += 2500 {
+				n, err := c.ReadAt(got, off)
+				if short := int64(n) < 3000; err != nil && (!errors.Is(err, io.EOF) || !short) || short != (off+3000 > c.Size()) {
+					t.Errorf("read %d bytes at %d, error %v", n, off, err)
+				}
+				if !bytes.Equal(got[:n], want[off:off+int64(n)]) {
+					t.Errorf("other bytes at %d", off)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := lower.read.Load(); n > lower.size || n == 0 {
+		t.Errorf("read %d bytes of %d", n, lower.size)
+	}
+}
+
+func TestCacheTellsOfErrors(t *testing.T) {
+	lower := &counting{pattern: pattern{1 << 20}, err: errors.New("bad sector")}
+	c, err := NewCache(lower, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.ReadAt(make([]byte, 10), 0); !errors.Is(err, lower.err) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// brokenFile cannot be written.
+type brokenFile struct{ File }
+
+func (brokenFile) WriteAt([]byte, int64) (int, error) { return 0, errors.New("no space") }
+
+func TestCacheWithoutRoomReadsOn(t *testing.T) {
+	lower := &counting{pattern: pattern{1 << 20}}
+	c, err := NewCache(lower, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.file = brokenFile{c.file}
+	got, want := make([]byte, 9000), make([]byte, 9000)
+	for range 2 {
+		if _, err := c.ReadAt(got, 5000); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lower.pattern.ReadAt(want, 5000); err != nil || !bytes.Equal(got, want) {
+			t.Fatal("other bytes", err)
+		}
+	}
+}

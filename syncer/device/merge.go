@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"satchel/layers"
 	"satchel/layers/manifest"
 	"satchel/layers/merge/trees"
 	"satchel/layers/repo"
@@ -21,7 +20,10 @@ func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 	if err := m.fetch(ctx, m.remote); err != nil {
 		return store.ID{}, err
 	}
-	kind, out, err := m.mergeTrees(ctx)
+	commit, out, err := m.mergeDisks(ctx)
+	if err == nil && commit == nil {
+		commit, out, err = m.mergeTrees(ctx)
+	}
 	if err != nil {
 		return store.ID{}, err
 	}
@@ -29,10 +31,8 @@ func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 	if err != nil {
 		return store.ID{}, err
 	}
-	staged, err := m.opt.Repo.Stage(ctx, m.w, repo.Commit{
-		Head: m.head, Kind: kind, Tree: out.Tree, Base: out.Base,
-		Message: message, Parents: []store.ID{m.local, m.remote},
-	})
+	commit.Head, commit.Message, commit.Parents = m.head, message, []store.ID{m.local, m.remote}
+	staged, err := m.opt.Repo.Stage(ctx, m.w, *commit)
 	if err != nil {
 		return store.ID{}, err
 	}
@@ -45,26 +45,26 @@ func (m *meeting) merge(ctx context.Context) (store.ID, error) {
 }
 
 // mergeTrees merges the two heads three ways.
-func (m *meeting) mergeTrees(ctx context.Context) (layers.Kind, trees.Output, error) {
+func (m *meeting) mergeTrees(ctx context.Context) (*repo.Commit, trees.Output, error) {
 	if err := m.fetchBase(ctx); err != nil {
-		return "", trees.Output{}, err
+		return nil, trees.Output{}, err
 	}
 	var sides [3]trees.Side
 	for i, version := range []store.ID{m.base, m.local, m.remote} {
 		var err error
 		if sides[i], err = m.opt.Repo.Side(ctx, version); err != nil {
-			return "", trees.Output{}, err
+			return nil, trees.Output{}, err
 		}
 	}
 	mine, err := manifest.ReadVersion(ctx, m.opt.Store, m.local)
 	if err != nil {
-		return "", trees.Output{}, err
+		return nil, trees.Output{}, err
 	}
 	out, err := m.opt.Repo.Merge(ctx, m.w, sides[0], sides[1], sides[2])
 	if err != nil {
-		return "", out, fmt.Errorf("merge %s with %s: %w", m.local.Short(), m.remote.Short(), err)
+		return nil, out, fmt.Errorf("merge %s with %s: %w", m.local.Short(), m.remote.Short(), err)
 	}
-	return mine.Kind, out, nil
+	return &repo.Commit{Kind: mine.Kind, Tree: out.Tree, Base: out.Base}, out, nil
 }
 
 // fetchBase brings the contents of the base, if they are not here.

@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -187,7 +188,8 @@ func fio(b *testing.B, socket, job string) float64 {
 			}
 		} `json:"jobs"`
 	}
-	if err := json.Unmarshal(out, &result); err != nil || len(result.Jobs) != 1 {
+	// It says what it thinks of --fsync first.
+	if err := json.Unmarshal(out[max(bytes.IndexByte(out, '{'), 0):], &result); err != nil || len(result.Jobs) != 1 {
 		b.Fatalf("fio says %s, error %v", out, err)
 	}
 	r := result.Jobs[0]

@@ -31,7 +31,7 @@ func newTransmission(s *Server, nc net.Conn, n *negotiation) *transmission {
 		in:         bufio.NewReaderSize(nc, 64<<10),
 		structured: n.structured,
 		context:    n.context,
-		replies:    make(chan reply),
+		replies:    make(chan reply, s.maxRequests),
 		slots:      make(chan struct{}, s.maxRequests),
 		inFlight:   semaphore.NewWeighted(maxInFlight),
 	}
@@ -124,15 +124,38 @@ func (t *transmission) readPayload(r *request, wanted bool) error {
 // what they hold.
 func (t *transmission) write() error {
 	var failed error
+	var ready []reply
 	for r := range t.replies {
+		ready = t.more(append(ready[:0], r))
 		if failed == nil {
-			if _, err := r.pieces.WriteTo(t.conn); err != nil {
+			var pieces net.Buffers
+			for i := range ready {
+				pieces = append(pieces, ready[i].pieces...)
+			}
+			if _, err := pieces.WriteTo(t.conn); err != nil {
 				failed = fmt.Errorf("write reply: %w", err)
 				t.conn.Close() // so that the reader ends too
 			}
 		}
-		putBuffer(r.data)
-		t.release(r.cost)
+		for i := range ready {
+			putBuffer(ready[i].data)
+			t.release(ready[i].cost)
+		}
 	}
 	return failed
+}
+
+// more adds the replies that are ready by now: all of them cost one system call.
+func (t *transmission) more(ready []reply) []reply {
+	for {
+		select {
+		case r, ok := <-t.replies:
+			if !ok {
+				return ready
+			}
+			ready = append(ready, r)
+		default:
+			return ready
+		}
+	}
 }

@@ -12,7 +12,7 @@ RUN_PACKAGES  := qemu-system-x86 qemu-system-common qemu-utils seabios ovmf e2fs
 DEMO_PACKAGES := mmdebstrap uidmap zstd xz-utils iproute2 fdisk mtools systemd-boot-efi
 TEST_PACKAGES := erofs-utils libnbd-bin rsync attr acl libcap2-bin cpio file
 # To make the data that is compared on, and the peers.
-BENCH_PACKAGES := mmdebstrap e2fsprogs python3 time procps restic borgbackup casync ostree rsync xdelta3 zstd bsdiff
+BENCH_PACKAGES := mmdebstrap e2fsprogs python3 time procps restic borgbackup casync ostree rsync xdelta3 zstd bsdiff qemu-utils fio
 
 STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

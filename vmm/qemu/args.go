@@ -34,15 +34,13 @@ func sandbox(d *Display) string {
 //
 // Source: qemu-system-x86_64(1), of version 7.2.
 func Args(c Config) []string {
-	a := argList{
-		"-nodefaults", "-no-user-config",
-		"-sandbox", sandbox(&c.Display),
-		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
-		"-mon", "chardev=monitor,mode=control",
-	}
+	a := argList{"-nodefaults", "-no-user-config"}
 	if c.Disk.Socket == "" { // whoever boots by firmware may reboot too
 		a.add("-no-reboot")
 	}
+	a.add("-sandbox", sandbox(&c.Display),
+		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
+		"-mon", "chardev=monitor,mode=control")
 	if c.Name != "" {
 		a.add("-name", "guest="+escape(c.Name))
 	}

@@ -43,6 +43,8 @@ func TestArgsGolden(t *testing.T) {
 		"window":   {Memory: 1<<30 + 1, Display: qemu.Display{Kind: qemu.Window}, Network: qemu.Network{Mode: qemu.User}},
 		"incoming": {Memory: 1 << 30, RAM: os.Stdin, Incoming: true},
 		"screen":   {Memory: 1 << 30, Display: qemu.Display{Device: "virtio-vga"}, Console: qemu.Console{Socket: "/c"}},
+		"uefi":     {Memory: 1 << 30, Disk: qemu.Disk{Socket: "/d,1", Code: "/code,2", Vars: "/vars,3"}, Display: qemu.Display{Device: "virtio-vga"}, Network: qemu.Network{Mode: qemu.User}},
+		"sata":     {Memory: 1 << 30, Disk: qemu.Disk{Socket: "/d", Bus: qemu.SATA}, Display: qemu.Display{Device: "VGA"}, Network: qemu.Network{Mode: qemu.User}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.Validate(); err != nil {

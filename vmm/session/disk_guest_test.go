@@ -3,7 +3,9 @@ package session
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,6 +54,50 @@ func TestInstalledSystem(t *testing.T) {
 	reset, err := h.Reset(t.Context(), "ana", nil)
 	if err != nil || len(reset) != 1 || reset[0].Kind != layers.System {
 		t.Errorf("reset %+v, error %v", reset, err)
+	}
+}
+
+// bootSector writes itself to the second sector of the first hard disk, by the
+// BIOS, prints B on the first serial port, and halts.
+var bootSector = []byte{
+	0x31, 0xc0, 0x8e, 0xc0, 0x8e, 0xd8, // xor ax,ax; mov es,ax; mov ds,ax
+	0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c, // mov ax,0x301; mov bx,0x7c00
+	0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, // mov cx,2; mov dx,0x80
+	0xcd, 0x13, // int 0x13
+	0xba, 0xf8, 0x03, 0xb0, 'B', 0xee, // mov dx,0x3f8; mov al,'B'; out dx,al
+	0xf4, 0xeb, 0xfd, // hlt; jmp to it
+}
+
+// TestBIOSDisk boots a disk by BIOS on each bus, and captures what it wrote.
+func TestBIOSDisk(t *testing.T) {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil || testing.Short() {
+		t.Skip("needs qemu-system-x86_64")
+	}
+	for _, bus := range []string{"virtio", "sata"} {
+		t.Run(bus, func(t *testing.T) {
+			h, data := diskHouse(t)
+			copy(data, bootSector)
+			data[510], data[511] = 0x55, 0xaa
+			h.commitDisk(h.lookup("box"), data)
+			s, _, err := h.Start(t.Context(), "ana", Options{Memory: 64 << 20, DiskBus: bus})
+			must(t, err)
+			s.awaitConsole(t, "B")
+			if st := s.Status(); st.Boot.Kernel != "bios" || !st.Ready {
+				t.Errorf("status %+v", st)
+			}
+			if _, err := s.Capture(t.Context()); !errors.Is(err, ErrNoAgent) {
+				t.Errorf("capture while it runs: error %v", err)
+			}
+			end, err := s.Stop(t.Context(), true)
+			must(t, err)
+			if end.Captured == nil || len(end.Captured.Layers) != 1 || end.Captured.WrittenBytes != 4096 {
+				t.Errorf("captured %+v", end.Captured)
+			}
+			copy(data[512:1024], data[:512])
+			if !bytes.Equal(h.nextDisk(), data) {
+				t.Error("the next session has another disk")
+			}
+		})
 	}
 }
 

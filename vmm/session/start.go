@@ -303,6 +303,10 @@ func (s *Session) serve(ctx context.Context) error {
 	}
 	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
 	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
+	if s.awoken != nil {
+		s.background(ctx, s.awake)
+	}
+	s.watch(ctx)
 	go s.supervise(ctx)
 	return nil
 }
@@ -320,16 +324,5 @@ func (s *Session) serveAgent(ctx context.Context) error {
 		return err
 	}
 	s.background(ctx, func(ctx context.Context) error { return agent.NewProxy(s.agent).Serve(ctx, shared) })
-	control, err := listen(s.dir, controlSocket)
-	if err != nil {
-		return err
-	}
-	s.server = http.Server{Handler: s.control(), ReadHeaderTimeout: 10 * time.Second}
-	go s.server.Serve(control) //nolint:errcheck // it ends when supervise shuts it down
-	if s.awoken != nil {
-		s.background(ctx, s.awake)
-	}
-	s.watch(ctx)
-	go s.supervise(ctx)
 	return nil
 }

@@ -49,6 +49,9 @@ func (s *Session) Suspend(ctx context.Context) (got Suspended, err error) {
 	if s.rec == nil {
 		return got, errors.New("a recording cannot be suspended")
 	}
+	if s.disk != nil {
+		return got, fmt.Errorf("workspace %s brings its own system, which has no agent to freeze its disk: it cannot be suspended (satchel stop %s)", s.name, s.name)
+	}
 	begun := time.Now()
 	s.power.Lock()
 	defer s.power.Unlock()

@@ -69,7 +69,7 @@ func (h *Host) openDisk(ctx context.Context, d *guestDisk) (*diskimage.Reader, *
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := diskimage.Open(h.Store, tree)
+	r, err := diskimage.Open(h.contents(), tree)
 	if err != nil {
 		return nil, nil, fmt.Errorf("layer %s: %w", d.below.Name, err)
 	}

@@ -25,7 +25,6 @@ type campus struct {
 	t    testing.TB
 	line *synctest.Line
 	ca   string
-	env  []string
 	srv  string
 	end  func() // ends the server
 }

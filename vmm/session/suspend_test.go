@@ -143,7 +143,6 @@ func TestSwitch(t *testing.T) {
 		t.Errorf("the guest has %q", got)
 	}
 	b.guest(s, "echo second > /home/ana/file2")
-	n = b.count(s)
 	b.suspend(s)
 
 	put, err := b.Put(t.Context(), "ben")

@@ -74,10 +74,20 @@ unplug() {
 		echo "(the server is stopped)"; end_server
 	fi
 }
+# reached ADDRESS COMMAND...: waits until the network that COMMAND enters reaches it, which
+# takes the kernel a moment.
+reached() {
+	local host=${1%:*} port=${1#*:}
+	for _ in {1..100}; do
+		"${@:2}" bash -c "exec 3<>/dev/tcp/$host/$port" 2>/dev/null && return
+		sleep 0.1
+	done
+}
 plug() {
 	if (( cables )); then
 		echo "(the cables are plugged in again)"
 		"${net_server[@]}" ip link set satchel1 up; "${net_server[@]}" ip link set satchel2 up
+		reached "$address" "${net_laptop[@]}"; reached "$desk_address" "${net_desk[@]}"
 	else
 		echo "(the server is started again)"; : >"$place/server.log"; serve
 	fi

@@ -48,22 +48,19 @@ func Import(ctx context.Context, file string, format Format, tmp string, pl *ing
 	if err := pl.Wait(); err != nil {
 		return nil, err
 	}
-	if err := pad(&tree[0]); err != nil {
-		return nil, fmt.Errorf("import %s: %w", file, err)
-	}
+	pad(&tree[0])
 	return tree, nil
 }
 
 // pad adds to a disk what its last sector lacks.
-func pad(e *layers.Entry) error {
+func pad(e *layers.Entry) {
 	missing := -e.Size % layers.SectorSize
 	if missing == 0 {
-		return nil
+		return
 	}
 	missing += layers.SectorSize
 	e.Size += missing
 	e.Extents = append(e.Extents, layers.Extent{Len: missing})
-	return nil
 }
 
 // convert writes the disk that an image holds as a raw file.

@@ -117,7 +117,7 @@ func TestRunsOfOneKind(t *testing.T) {
 		"zeros and noise": {slices.Concat(noise, make([]byte, 300_000), noise), len(noise) + 2000},
 		"noise and text":  {slices.Concat(noise, bytes.Repeat([]byte("all work and no play "), 9000)), len(noise) + 2000},
 		"one word often":  {bytes.Repeat([]byte("satchel "), 100_000), 300},
-		"few letters":     {bytes.Map(func(r rune) rune { return 'a' + r&3 }, bytes.Repeat([]byte(fmt.Sprint(noise[:9999])), 3)), 60_000},
+		"few letters":     {bytes.Map(func(r rune) rune { return 'a' + r&3 }, bytes.Repeat(fmt.Appendf(nil, "%d", noise[:9999]), 3)), 60_000},
 	} {
 		if frame := wantBack(t, c.data); len(frame) > c.most {
 			t.Errorf("%s: %d bytes become %d, want at most %d", name, len(c.data), len(frame), c.most)

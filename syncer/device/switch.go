@@ -10,11 +10,8 @@ import (
 
 // switches sees to it that workspaces go over to what was assigned when the
 // assignment says, and lists in the report those whose guests have to be stopped
-// for it.
+// for it. What publishers say has to be known.
 func (p *pass) switches() error {
-	if p.log == nil || p.unheard != nil {
-		return nil
-	}
 	here, _ := p.definitions() // what cannot be read was an error of the sync
 	for i := range here {
 		def := &here[i]

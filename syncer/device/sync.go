@@ -82,7 +82,10 @@ func (d *Device) syncBy(ctx context.Context, heard *syncer.State, p *pass, do fu
 		p.memo.Synced = time.Now().UTC()
 	}
 	if !fatal(err) {
-		err = errors.Join(err, p.switches(), p.tell(ctx), p.unheard)
+		if p.log != nil && p.unheard == nil {
+			err = errors.Join(err, p.switches())
+		}
+		err = errors.Join(err, p.tell(ctx), p.unheard)
 	}
 	err = errors.Join(err, p.saveMemo())
 	slices.SortFunc(p.report.Layers, func(a, b LayerReport) int { return cmp.Compare(a.Name, b.Name) })

@@ -62,7 +62,7 @@ func TestSaveAndLoad(t *testing.T) {
 	dir := t.TempDir()
 	kernel := program{}.echo().kernel(t)
 	socket := filepath.Join(dir, "state")
-	make := func(name string, memory *os.File, incoming bool) (*qemu.Process, net.Conn) {
+	start := func(name string, memory *os.File, incoming bool) (*qemu.Process, net.Conn) {
 		console := filepath.Join(dir, name)
 		p := machine(t, func(c *qemu.Config) {
 			c.Kernel, c.RAM, c.Paused, c.Incoming = kernel, memory, true, incoming
@@ -76,7 +76,7 @@ func TestSaveAndLoad(t *testing.T) {
 		return p, conn
 	}
 	first := ram(t, 64<<20)
-	p, console := make("first", first, false)
+	p, console := start("first", first, false)
 	awaitReady(t, p, console)
 	got := typed(t, console)
 	if err := p.Pause(t.Context()); err != nil {
@@ -110,7 +110,7 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	p, console = make("second", second, true)
+	p, console = start("second", second, true)
 	if err := p.Load(t.Context(), socket, &state); err != nil {
 		t.Fatal(err)
 	}

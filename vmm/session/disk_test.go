@@ -80,7 +80,7 @@ func (h *house) guest(write func(*overlay.Disk)) {
 	must(h.t, err)
 	self, err := workspace.Self()
 	must(h.t, err)
-	file := h.Host.overlay("ana")
+	file := h.overlay("ana")
 	must(h.t, h.Workspaces.SaveSession("ana", workspace.Session{
 		Started: time.Now(), State: workspace.Running, Process: self, Delta: file, Composed: versions,
 	}))

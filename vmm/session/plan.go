@@ -27,20 +27,17 @@ func (h *Host) plan(ctx context.Context, def workspace.Definition, opt Options) 
 	}
 	now := time.Now()
 	var due []layers.Kind
-	started := func(rec *workspace.Health) error {
-		rec.Last = &workspace.Start{Time: now.UTC(), OS: systemOf(versions)}
-		return nil
-	}
+	started := func(rec *workspace.Health) { rec.Last = &workspace.Start{Time: now.UTC(), OS: systemOf(versions)} }
 	err = h.Workspaces.UpdateHealth(def.Name, func(rec *workspace.Health) error {
 		versions = rec.Chosen(heads, now)
 		due = def.Options.Due(rec.Last, systemOf(versions), now)
 		if rec.Begin(versions, own(heads), now.UTC()) {
 			t = newTrial(def.Options.Health, rec)
 		}
-		if len(due) > 0 {
-			return nil // those first
+		if len(due) == 0 { // else those first
+			started(rec)
 		}
-		return started(rec)
+		return nil
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -49,7 +46,7 @@ func (h *Host) plan(ctx context.Context, def workspace.Definition, opt Options) 
 	if len(due) > 0 {
 		heads, err = h.afresh(ctx, def, due)
 		if err == nil {
-			err = h.Workspaces.UpdateHealth(def.Name, started)
+			err = h.Workspaces.UpdateHealth(def.Name, func(rec *workspace.Health) error { started(rec); return nil })
 		}
 	}
 	if err == nil {

@@ -24,12 +24,18 @@ type stale struct{ reason string }
 
 func (e *stale) Error() string { return e.reason }
 
+// suspended reports whether the workspace's record says so.
+func (h *Host) suspended(name string) bool {
+	rec, err := h.Workspaces.LoadSession(name)
+	return err == nil && rec.State == workspace.Suspended
+}
+
 // resume lets the workspace's guest go on if it is suspended. It returns nil
 // when it is not, and when it cannot go on any more: then its memory has been
 // given up, and what is on its disk waits to be captured.
 func (h *Host) resume(ctx context.Context, name string, opt Options) (s *Session, err error) {
-	if rec, err := h.Workspaces.LoadSession(name); err != nil || rec.State != workspace.Suspended {
-		return nil, nil // Start finds out what is wrong
+	if !h.suspended(name) {
+		return nil, nil // Start finds out what is wrong, if anything is
 	}
 	release, err := h.Workspaces.Lock(name)
 	if err != nil {

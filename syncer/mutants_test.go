@@ -27,11 +27,11 @@ var mutants = []mutant{
 		{"if !edited(anc.entry, x.inode.entry) ||", "if anc != nil ||"},
 	}},
 	{"a device moves its head before the chunks are there", "syncer/device/layer.go", [][2]string{
-		{"(m *meeting) pull(ctx context.Context) error {\n\tif err := m.fetch(ctx, m.remote); err != nil {\n\t\treturn err\n\t}\n", "(m *meeting) pull(ctx context.Context) error {\n"},
+		{"\t\treturn m.pullThin(ctx)\n\t}\n\tif err := m.fetch(ctx, m.remote); err != nil {\n\t\treturn err\n\t}\n", "\t\treturn m.pullThin(ctx)\n\t}\n"},
 		{"\tm.report.Pulled = m.remote\n\tm.agree(m.remote)\n\treturn nil\n}\n\n// fetch", "\tif err := m.fetch(ctx, m.remote); err != nil {\n\t\treturn err\n\t}\n\tm.report.Pulled = m.remote\n\tm.agree(m.remote)\n\treturn nil\n}\n\n// fetch"},
 	}},
 	{"a merge forgets its second parent", "syncer/device/merge.go", [][2]string{
-		{"Parents: []store.ID{m.local, m.remote},", "Parents: []store.ID{m.remote},"},
+		{"= m.head, message, []store.ID{m.local, m.remote}\n", "= m.head, message, []store.ID{m.remote}\n"},
 	}},
 	{"partial versions are not marked", "syncer/device/layer.go", [][2]string{
 		{"return id == m.remote }), // whose", "return true }), // whose"},
@@ -65,6 +65,18 @@ func TestMutants(t *testing.T) {
 				t.Logf("found:\n%s", out)
 			}
 		})
+	}
+}
+
+// TestMutantsFit sees to it that the bugs still go into the files that they are
+// for, so that the long test does not rot.
+func TestMutantsFit(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		m.write(t, root)
 	}
 }
 

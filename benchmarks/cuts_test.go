@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	cutFiles = 1000 // of a megabyte each, on the wire too
+	cutFiles = 2000 // of a megabyte each, half of that on the wire
 	cuts     = 50
 )
 

@@ -52,6 +52,9 @@ func (d *Device) Publish(ctx context.Context, layer string) (LayerReport, error)
 	}
 	report, err := d.sync(ctx, func(ctx context.Context, p *pass) error {
 		p.names = []string{} // of no workspace: this is no sync of all
+		if p.log != nil && published(at.Version.Kind) && !p.signs() {
+			return ErrNoSigner
+		}
 		if _, known := p.find(at.Head.Layer); !known {
 			if err := p.addLayer(ctx, at.Head, at.Version.Kind); err != nil {
 				return err

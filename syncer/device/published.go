@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
 	"satchel/layers"
+	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/durable"
 	"satchel/syncer"
@@ -61,9 +63,13 @@ func (p *pass) hear(ctx context.Context, state syncer.State) error {
 	if log == nil && err == nil {
 		return nil
 	}
+	if p.signs() {
+		return nil
+	}
 	p.state.Layers = slices.Clone(state.Layers)
 	for i := range p.state.Layers {
-		if l := &p.state.Layers[i]; follower(l) {
+		if l := &p.state.Layers[i]; p.follows(l) {
+			l.Access = syncer.Read // whatever the server says
 			if err := p.aim(ctx, l); err != nil {
 				return err
 			}
@@ -72,10 +78,30 @@ func (p *pass) hear(ctx context.Context, state syncer.State) error {
 	return nil
 }
 
-// follower reports a layer of which publishers say which version counts.
-func follower(l *syncer.Layer) bool {
-	return (l.Kind == layers.OS || l.Kind == layers.Group) && l.Access != syncer.Write
+// signs reports whether this home holds a publisher's key, and so may have
+// versions of its own of what publishers publish.
+func (p *pass) signs() bool {
+	_, err := os.Lstat(p.path(signerFile))
+	return err == nil
 }
+
+// follows reports a layer of which publishers say which version counts. That
+// does not hang on what the server says of it: a layer that they have spoken of,
+// or that lies in an os or group place here, is one whatever it is called.
+func (p *pass) follows(l *syncer.Layer) bool {
+	if published(l.Kind) {
+		return true
+	}
+	if p.log != nil && (len(p.log.Published[l.ID]) > 0 || p.log.Hidden[l.ID] > 0) {
+		return true
+	}
+	here, _ := p.definitions() // what cannot be read is an error of the sync
+	return slices.ContainsFunc(here, func(d workspace.Definition) bool {
+		return slices.ContainsFunc(d.Stack(), func(place workspace.Place) bool { return place.ID == l.ID && published(place.Kind) })
+	})
+}
+
+func published(k layers.Kind) bool { return k == layers.OS || k == layers.Group }
 
 // aim sets a layer's version to the one that this device shall have.
 func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
@@ -191,7 +217,7 @@ func (p *pass) extend(ctx context.Context, log *publication.Log) (*publication.L
 // withheld reports what the device may know of and was not shown.
 func withheld(log *publication.Log, state syncer.State) error {
 	for i := range state.Layers {
-		if l := &state.Layers[i]; follower(l) && log.Hidden[l.ID] > 0 {
+		if l := &state.Layers[i]; published(l.Kind) && log.Hidden[l.ID] > 0 {
 			return fmt.Errorf("the server does not show what was said of layer %s: %w", l.Name, publication.ErrForged)
 		}
 	}

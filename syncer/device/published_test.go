@@ -381,6 +381,37 @@ func parse(t *testing.T, s string) (n uint64) {
 	return n
 }
 
+// TestCalledOtherwise has a server say that a pupil may write the os layer, or
+// that it is none, to have its own version of it taken.
+func TestCalledOtherwise(t *testing.T) {
+	for name, call := range map[string]func(*syncer.Layer){
+		"may be written": func(l *syncer.Layer) { l.Access = syncer.Write },
+		"data":           func(l *syncer.Layer) { l.Kind, l.Access = layers.Data, syncer.Write },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPress(t)
+			ana := p.pupil("ana", "laptop")
+			p.version("evil") // and nobody has published it
+			p.lie(func(r *http.Request, body []byte) []byte {
+				var state syncer.State
+				if r.URL.Path != "/v1/state" || json.Unmarshal(body, &state) != nil {
+					return body
+				}
+				for i := range state.Layers {
+					if state.Layers[i].ID == p.layer() {
+						call(&state.Layers[i])
+					}
+				}
+				body, err := json.Marshal(state)
+				must(t, err)
+				return body
+			})
+			ana.dev.Sync(t.Context()) //nolint:errcheck // it may complain; what counts is that it does not follow
+			wantOS(t, ana, "one")
+		})
+	}
+}
+
 // TestForgedAssignment has the server change what was assigned.
 func TestForgedAssignment(t *testing.T) {
 	p := newPress(t)

@@ -11,19 +11,27 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestGuests runs scripts in which real Debian guests boot. $SATCHEL_TEST_GUESTS
-// names a directory with them; make test makes it.
-func TestGuests(t *testing.T) {
-	guests := os.Getenv("SATCHEL_TEST_GUESTS")
+// guestsAndInit returns the directory with real guests that $SATCHEL_TEST_GUESTS
+// names, and a satchel-guest for them.
+func guestsAndInit(t testing.TB) (guests, guest string) {
+	t.Helper()
+	guests = os.Getenv("SATCHEL_TEST_GUESTS")
 	if guests == "" {
 		t.Skip("SATCHEL_TEST_GUESTS names no directory with guests: run make test")
 	}
-	guest := filepath.Join(t.TempDir(), "satchel-guest")
+	guest = filepath.Join(t.TempDir(), "satchel-guest")
 	build := exec.Command("go", "build", "-o", guest, "satchel/cmd/satchel-guest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build satchel-guest: %v\n%s", err, out)
 	}
+	return guests, guest
+}
+
+// TestGuests runs scripts in which real Debian guests boot. $SATCHEL_TEST_GUESTS
+// names a directory with them; make test makes it.
+func TestGuests(t *testing.T) {
+	guests, guest := guestsAndInit(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/guests",
 		Setup: func(e *testscript.Env) error {

@@ -33,18 +33,9 @@ type campus struct {
 // holds, or of a directory.
 func newCampus(t testing.TB, guest string) *campus {
 	t.Helper()
-	guests := os.Getenv("SATCHEL_TEST_GUESTS")
-	if guests == "" {
-		t.Skip("SATCHEL_TEST_GUESTS names no directory with guests: run make test")
-	}
+	guests, binary := guestsAndInit(t)
 	if !filepath.IsAbs(guest) {
 		guest = filepath.Join(guests, guest)
-	}
-	binary := filepath.Join(t.TempDir(), "satchel-guest")
-	build := exec.Command("go", "build", "-o", binary, "satchel/cmd/satchel-guest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build satchel-guest: %v\n%s", err, out)
 	}
 	t.Setenv("SATCHEL_GUEST", binary)
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())

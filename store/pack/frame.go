@@ -154,17 +154,6 @@ const slack = 16
 // nil. The error is [store.ErrCorrupt] when nothing of the frame can be had;
 // lesser damage is told in the content.
 func DecodeFrame(frame, dst []byte) (Content, error) {
-	return decodeFrame(frame, func(n int) []byte {
-		if cap(dst)-len(dst) < n {
-			return append(make([]byte, 0, len(dst)+n), dst...)
-		}
-		return dst
-	})
-}
-
-// decodeFrame is DecodeFrame that calls room for a slice with place for so many
-// bytes after its end, when it knows how many.
-func decodeFrame(frame []byte, room func(n int) []byte) (Content, error) {
 	h, err := parseFrameHeader(frame)
 	if err != nil {
 		return Content{}, err
@@ -177,7 +166,9 @@ func decodeFrame(frame []byte, room func(n int) []byte) (Content, error) {
 	if checksum(payload) != h.sum {
 		c.Damage = corrupt("frame: checksum does not match")
 	}
-	dst := room(h.total + slack)
+	if room := h.total + slack; cap(dst)-len(dst) < room {
+		dst = append(make([]byte, 0, len(dst)+room), dst...)
+	}
 	start := len(dst)
 	if h.codec == codecRaw {
 		dst = append(dst, payload...)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"satchel/layers"
-	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/durable"
 	"satchel/syncer"
@@ -67,8 +66,9 @@ func (p *pass) hear(ctx context.Context, state syncer.State) error {
 		return nil
 	}
 	p.state.Layers = slices.Clone(state.Layers)
+	theirs := p.publishersLayers()
 	for i := range p.state.Layers {
-		if l := &p.state.Layers[i]; p.follows(l) {
+		if l := &p.state.Layers[i]; published(l.Kind) || theirs[l.ID] {
 			l.Access = syncer.Read // whatever the server says
 			if err := p.aim(ctx, l); err != nil {
 				return err
@@ -85,20 +85,28 @@ func (p *pass) signs() bool {
 	return err == nil
 }
 
-// follows reports a layer of which publishers say which version counts. That
-// does not hang on what the server says of it: a layer that they have spoken of,
-// or that lies in an os or group place here, is one whatever it is called.
-func (p *pass) follows(l *syncer.Layer) bool {
-	if published(l.Kind) {
-		return true
-	}
-	if p.log != nil && (len(p.log.Published[l.ID]) > 0 || p.log.Hidden[l.ID] > 0) {
-		return true
+// publishersLayers are the layers of which publishers say which version counts,
+// whatever the server says of them: those that they have spoken of, and those
+// that lie in an os or group place here.
+func (p *pass) publishersLayers() map[store.LayerID]bool {
+	theirs := map[store.LayerID]bool{}
+	if p.log != nil {
+		for id := range p.log.Published {
+			theirs[id] = true
+		}
+		for id := range p.log.Hidden {
+			theirs[id] = true
+		}
 	}
 	here, _ := p.definitions() // what cannot be read is an error of the sync
-	return slices.ContainsFunc(here, func(d workspace.Definition) bool {
-		return slices.ContainsFunc(d.Stack(), func(place workspace.Place) bool { return place.ID == l.ID && published(place.Kind) })
-	})
+	for i := range here {
+		for _, place := range here[i].Stack() {
+			if published(place.Kind) {
+				theirs[place.ID] = true
+			}
+		}
+	}
+	return theirs
 }
 
 func published(k layers.Kind) bool { return k == layers.OS || k == layers.Group }

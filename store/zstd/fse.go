@@ -1,9 +1,9 @@
 package zstd
 
-import (
-	"math/bits"
-	"slices"
-)
+import "math/bits"
+
+// maxLog is the most that the log of a table may be, in bits.
+const maxLog = 9
 
 // An fseTable codes symbols by finite state entropy: a state holds a fraction of
 // a bit, and to code a symbol moves to another state and writes whole bits.
@@ -12,7 +12,7 @@ import (
 type fseTable struct {
 	log     uint    // there are 1<<log states
 	norm    []int16 // of them, each symbol's share; -1 is less than one
-	next    []uint16
+	next    [1 << maxLog]uint16
 	symbols [64]transform
 }
 
@@ -31,7 +31,7 @@ func newTable(log uint, norm []int16) fseTable {
 // one makes the code of a single symbol, which takes no bits.
 func (t *fseTable) one() {
 	t.log = 0
-	t.next = append(t.next[:0], 0)
+	t.next[0] = 0
 	for i := range t.symbols {
 		t.symbols[i] = transform{}
 	}
@@ -39,10 +39,10 @@ func (t *fseTable) one() {
 
 // normalize shares the states among symbols by how often each occurs, n times
 // together.
-func (t *fseTable) normalize(counts []uint32, n uint32, maxLog uint) {
+func (t *fseTable) normalize(counts []uint32, n uint32, atMost uint) {
 	least := uint(bits.Len(uint(len(counts)))) + 1
-	t.log = max(min(maxLog, uint(bits.Len32(n-1))-2), least, 5)
-	t.log = min(t.log, maxLog)
+	t.log = max(min(atMost, uint(bits.Len32(n-1))-2), least, 5)
+	t.log = min(t.log, atMost)
 	size := 1 << t.log
 	t.norm = t.norm[:0]
 	left, most := size, 0
@@ -72,7 +72,7 @@ func (t *fseTable) normalize(counts []uint32, n uint32, maxLog uint) {
 // build makes the table of the shares.
 func (t *fseTable) build() {
 	size := 1 << t.log
-	var spread [1 << 9]uint8
+	var spread [1 << maxLog]uint8
 	high := size
 	for s, n := range t.norm {
 		if n < 0 {
@@ -100,7 +100,6 @@ func (t *fseTable) build() {
 		t.symbols[s] = transformOf(int(n), total, t.log)
 		total += int(n)
 	}
-	t.next = slices.Grow(t.next[:0], size)[:size]
 	for u, s := range spread[:size] {
 		t.next[start[s]] = uint16(size + u)
 		start[s]++
@@ -132,10 +131,10 @@ func (t *fseTable) start(symbol uint8) uint32 {
 
 // encode codes a symbol in a state and returns the next one.
 func (t *fseTable) encode(w *bitWriter, state uint32, symbol uint8) uint32 {
-	x := t.symbols[symbol&63]
+	x := &t.symbols[symbol&63]
 	n := (state + x.bits) >> 16
 	w.add(uint64(state), uint(n))
-	return uint32(t.next[int32(state>>(n&31))+x.place])
+	return uint32(t.next[(int32(state>>(n&31))+x.place)&(1<<maxLog-1)])
 }
 
 // appendDescription appends the shares, as a decoder reads them.

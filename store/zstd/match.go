@@ -1,6 +1,9 @@
 package zstd
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 const (
 	// The tables of a search have 2^longBits and 2^shortBits entries. An entry is
@@ -33,7 +36,7 @@ type finder struct {
 	reps      [2]int // the last two distances
 	literals  []byte
 	sequences []sequence
-	origin    int // what places are counted from in the tables
+	origin    int // of places in the tables, and how far back a match may reach
 	long      [1 << longBits]uint32
 	short     [1 << shortBits]uint32
 }
@@ -51,101 +54,99 @@ func (f *finder) forget(origin int) {
 	f.origin = origin
 }
 
-// swapLong enters place i for the eight bytes v and returns the place that was
-// there, or -1 if that was one for other bytes, by the tag.
-func (f *finder) swapLong(v uint64, i int) int {
+// swapLong enters place i for the eight bytes v and returns what was there: an
+// entry for other bytes, by the tag, if [other] says so of the two.
+func (f *finder) swapLong(v uint64, i int) (old, e uint32) {
 	h := v * longPrime
-	e := uint32(h>>(64-longBits-tagBits))<<placeBits | uint32(i-f.origin)
+	e = uint32(h>>(64-longBits-tagBits))<<placeBits | uint32(i)
 	p := &f.long[h>>(64-longBits)]
-	old := *p
+	old = *p
 	*p = e
-	if (old^e)>>placeBits != 0 {
-		return -1
-	}
-	return f.origin + int(old&(1<<placeBits-1))
+	return old, e
 }
 
 // swapShort is swapLong for the first five of the bytes.
-func (f *finder) swapShort(v uint64, i int) int {
+func (f *finder) swapShort(v uint64, i int) (old, e uint32) {
 	h := v * shortPrime
-	e := uint32(h>>(64-shortBits-tagBits))<<placeBits | uint32(i-f.origin)
+	e = uint32(h>>(64-shortBits-tagBits))<<placeBits | uint32(i)
 	p := &f.short[h>>(64-shortBits)]
-	old := *p
+	old = *p
 	*p = e
-	if (old^e)>>placeBits != 0 {
-		return -1
-	}
-	return f.origin + int(old&(1<<placeBits-1))
+	return old, e
 }
+
+// same reports whether two entries have one tag. The older one may be of an empty table: it
+// leads to the first place, which is as good as any to look at.
+func same(old, e uint32) bool { return old^e < 1<<placeBits }
+
+func place(e uint32) int { return int(e & (1<<placeBits - 1)) }
 
 // search finds the sequences of the bytes from at to end, and the literals that
 // are in none. At each place it takes the match that continues the last one, or
 // one of eight bytes or more, or a shorter one.
 func (f *finder) search(at, end int) {
-	f.literals, f.sequences = f.literals[:0], f.sequences[:0]
+	f.literals, f.sequences = slices.Grow(f.literals[:0], end-at+wide), f.sequences[:0]
 	if end-f.origin > 1<<placeBits {
 		f.forget(at)
 	}
-	src := f.src[:end]
-	anchor, limit := at, end-tail
+	src, at := f.src[f.origin:end], at-f.origin
+	anchor, limit := at, len(src)-tail
+	rep, rep2 := f.reps[0], f.reps[1]
 	for i := max(at, 1); i < limit; {
 		v := le.Uint64(src[i:])
-		long, short := f.swapLong(v, i), f.swapShort(v, i)
-		rep := f.reps[0]
-		m, n, offset := -1, 0, 1 // the match: where, unless at the last distance; how long
+		long, e := f.swapLong(v, i)
+		short, e2 := f.swapShort(v, i)
+		var m, n int // the match: where, how long
 		switch {
 		case rep <= i && le.Uint32(src[i+1-rep:]) == uint32(v>>8):
 			i++
 			n = 4 + matchLength(src, i+4, i+4-rep)
-		case uint(long) < uint(i) && le.Uint64(src[long:]) == v:
-			m, n = long, 8+matchLength(src, i+8, long+8)
-		case uint(short) < uint(i) && le.Uint32(src[short:]) == uint32(v):
+			f.add(src, anchor, i, n, 1)
+			goto matched
+		case same(long, e) && le.Uint64(src[place(long):]) == v:
+			m = place(long)
+			n = 8 + matchLength(src, i+8, m+8)
+		case same(short, e2) && le.Uint32(src[place(short):]) == uint32(v):
 			w := le.Uint64(src[i+1:])
-			if next := f.swapLong(w, i+1); uint(next) < uint(i) && le.Uint64(src[next:]) == w {
+			if next, e := f.swapLong(w, i+1); same(next, e) && le.Uint64(src[place(next):]) == w {
 				i++
-				m, n = next, 8+matchLength(src, i+8, next+8)
+				m = place(next)
+				n = 8 + matchLength(src, i+8, m+8)
 			} else {
-				m, n = short, 4+matchLength(src, i+4, short+4)
+				m = place(short)
+				n = 4 + matchLength(src, i+4, m+4)
 			}
 		default:
 			i += 1 + (i-anchor)>>skipBits
 			continue
 		}
-		if m >= 0 {
-			for i > anchor && m > 0 && src[i-1] == src[m-1] {
-				i, m, n = i-1, m-1, n+1
-			}
-			offset = i - m + minMatch
-			f.reps = [2]int{i - m, rep}
+		for i > anchor && m > 0 && src[i-1] == src[m-1] {
+			i, m, n = i-1, m-1, n+1
 		}
-		f.add(anchor, i, n, offset)
+		rep, rep2 = i-m, rep
+		f.add(src, anchor, i, n, rep+minMatch)
+	matched:
 		i += n
 		if i < limit {
 			f.enter(src, i-n+2, i-2)
-			i = f.repeat(src, i, limit)
+			// Matches without literals between, at the last distance but one.
+			for i < limit && rep2 <= i {
+				v := le.Uint64(src[i:])
+				if uint32(v) != le.Uint32(src[i-rep2:]) {
+					break
+				}
+				f.swapLong(v, i)
+				f.swapShort(v, i)
+				n := 4 + matchLength(src, i+4, i+4-rep2)
+				f.add(src, i, i, n, 1)
+				rep, rep2 = rep2, rep
+				i += n
+			}
 		}
 		anchor = i
 	}
+	f.reps = [2]int{rep, rep2}
 	f.literals = append(f.literals, src[anchor:]...)
-}
-
-// repeat adds the sequences without literals at i whose match is at the last
-// distance but one, and returns where they end.
-func (f *finder) repeat(src []byte, i, limit int) int {
-	for i < limit {
-		rep := f.reps[1]
-		if rep > i || le.Uint32(src[i:]) != le.Uint32(src[i-rep:]) {
-			break
-		}
-		v := le.Uint64(src[i:])
-		f.swapLong(v, i)
-		f.swapShort(v, i)
-		n := 4 + matchLength(src, i+4, i+4-rep)
-		f.add(i, i, n, 1)
-		f.reps[0], f.reps[1] = rep, f.reps[0]
-		i += n
-	}
-	return i
 }
 
 // enter enters places within a match: a near its start, b near its end.
@@ -157,24 +158,22 @@ func (f *finder) enter(src []byte, a, b int) {
 	f.swapShort(w>>8, b+1)
 }
 
-// add adds a sequence: the bytes from anchor to i, and a match of n bytes.
-func (f *finder) add(anchor, i, n, offset int) {
-	f.addLiterals(anchor, i)
-	f.sequences = append(f.sequences, sequence{uint32(i - anchor), uint32(n - minMatch), uint32(offset)})
-}
+// wide is how many literals are copied at once. Most runs are shorter.
+const wide = 16
 
-// addLiterals adds the bytes from at to end. Most runs are short, and then
-// quicker copied as if they had sixteen bytes.
-func (f *finder) addLiterals(at, end int) {
-	n := len(f.literals)
-	if end-at > 16 || at+16 > len(f.src) || n+16 > cap(f.literals) {
-		f.literals = append(f.literals, f.src[at:end]...)
+// add adds a sequence: the bytes from anchor to i, and a match of n bytes. There
+// is room for so many literals, and wide more.
+func (f *finder) add(src []byte, anchor, i, n, offset int) {
+	f.sequences = append(f.sequences, sequence{uint32(i - anchor), uint32(n - minMatch), uint32(offset)})
+	k := len(f.literals)
+	if i-anchor > wide || anchor+wide > len(src) {
+		f.literals = append(f.literals, src[anchor:i]...)
 		return
 	}
-	to, from := f.literals[n:n+16], f.src[at:at+16]
+	to, from := f.literals[k:k+wide], src[anchor:anchor+wide]
 	le.PutUint64(to, le.Uint64(from))
 	le.PutUint64(to[8:], le.Uint64(from[8:]))
-	f.literals = f.literals[:n+end-at]
+	f.literals = f.literals[:k+i-anchor]
 }
 
 // matchLength returns how many bytes from i and from m on are equal. m < i.

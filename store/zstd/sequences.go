@@ -150,6 +150,10 @@ func (e *encoder) fits(kind int, counts []uint32) bool {
 // 16 after those of its lengths, and 30 after that of its offset.
 const sequenceBits = 88
 
+// roomyBits is how many bits may follow the codes of its lengths for a sequence to
+// be added in one go: there are 7 that wait, 26 of codes, and 20 of an offset.
+const roomyBits = 56 - 7 - 26 - 20
+
 // appendBits appends codes and the bits that follow them, the last sequence
 // first, since a decoder reads them backwards.
 func (e *encoder) appendBits(dst []byte, tables [3]*fseTable) []byte {
@@ -170,7 +174,9 @@ func (e *encoder) appendBits(dst []byte, tables [3]*fseTable) []byte {
 		}
 		s := &seqs[i]
 		w.add(uint64(s.literals), uint(literalExtra[l]))
-		w.flush()
+		if literalExtra[l]+lengthExtra[m] > roomyBits {
+			w.flush()
+		}
 		w.add(uint64(s.length), uint(lengthExtra[m]))
 		w.add(uint64(s.offset), uint(o))
 		w.flush()

@@ -37,12 +37,18 @@ func main() {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	profiled, err := profile(os.Getenv("SATCHEL_CPUPROFILE"))
+	if err != nil {
+		fmt.Fprintf(stderr, "satchel: %v\n", err)
+		return exitCode(err)
+	}
+	defer profiled()
 	root := newRoot(&app{stdin: stdin, stdout: stdout, stderr: stderr})
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err = root.ExecuteContext(ctx)
 	var guest *guestExit
 	switch {
 	case err == nil, errors.As(err, &guest):

@@ -93,22 +93,22 @@ func (f *finder) search(at, end int) {
 	anchor, limit := at, len(src)-tail
 	rep, rep2 := f.reps[0], f.reps[1]
 	for i := max(at, 1); i < limit; {
-		v := le.Uint64(src[i:])
+		v := load64(src, i)
 		long, e := f.swapLong(v, i)
 		short, e2 := f.swapShort(v, i)
 		var m, n int // the match: where, how long
 		switch {
-		case rep <= i && le.Uint32(src[i+1-rep:]) == uint32(v>>8):
+		case rep <= i && load32(src, i+1-rep) == uint32(v>>8):
 			i++
 			n = 4 + matchLength(src, i+4, i+4-rep)
 			f.add(src, anchor, i, n, 1)
 			goto matched
-		case same(long, e) && le.Uint64(src[place(long):]) == v:
+		case same(long, e) && load64(src, place(long)) == v:
 			m = place(long)
 			n = 8 + matchLength(src, i+8, m+8)
-		case same(short, e2) && le.Uint32(src[place(short):]) == uint32(v):
-			w := le.Uint64(src[i+1:])
-			if next, e := f.swapLong(w, i+1); same(next, e) && le.Uint64(src[place(next):]) == w {
+		case same(short, e2) && load32(src, place(short)) == uint32(v):
+			w := load64(src, i+1)
+			if next, e := f.swapLong(w, i+1); same(next, e) && load64(src, place(next)) == w {
 				i++
 				m = place(next)
 				n = 8 + matchLength(src, i+8, m+8)
@@ -131,8 +131,8 @@ func (f *finder) search(at, end int) {
 			f.enter(src, i-n+2, i-2)
 			// Matches without literals between, at the last distance but one.
 			for i < limit && rep2 <= i {
-				v := le.Uint64(src[i:])
-				if uint32(v) != le.Uint32(src[i-rep2:]) {
+				v := load64(src, i)
+				if uint32(v) != load32(src, i-rep2) {
 					break
 				}
 				f.swapLong(v, i)
@@ -151,7 +151,7 @@ func (f *finder) search(at, end int) {
 
 // enter enters places within a match: a near its start, b near its end.
 func (f *finder) enter(src []byte, a, b int) {
-	v, w := le.Uint64(src[a:]), le.Uint64(src[b:])
+	v, w := load64(src, a), load64(src, b)
 	f.swapLong(v, a)
 	f.swapShort(v, a)
 	f.swapLong(w, b)
@@ -180,7 +180,7 @@ func (f *finder) add(src []byte, anchor, i, n, offset int) {
 func matchLength(b []byte, i, m int) int {
 	n := 0
 	for i+n+8 <= len(b) {
-		if x := le.Uint64(b[i+n:]) ^ le.Uint64(b[m+n:]); x != 0 {
+		if x := load64(b, i+n) ^ load64(b, m+n); x != 0 {
 			return n + bits.TrailingZeros64(x)>>3
 		}
 		n += 8
@@ -190,3 +190,8 @@ func matchLength(b []byte, i, m int) int {
 	}
 	return n
 }
+
+// load64 and load32 return the eight or four bytes at i. Sliced so, their bounds are
+// checked once and nothing else is kept of them.
+func load64(b []byte, i int) uint64 { return le.Uint64(b[i : i+8 : len(b)]) }
+func load32(b []byte, i int) uint32 { return le.Uint32(b[i : i+4 : len(b)]) }

@@ -1,8 +1,8 @@
 // Package zstd compresses runs of bytes into frames of Zstandard.
 //
 // It is for runs that are whole in memory and not much longer than a megabyte,
-// as the frames of packs are. For those it does what level 3 of the reference
-// implementation does, and nothing else: no streams, no dictionaries, no
+// as the frames of packs are. For those it does what levels 3 and 19 of the
+// reference implementation do, and nothing else: no streams, no dictionaries, no
 // checksum. What it writes any decoder of Zstandard reads.
 //
 // # Vocabulary
@@ -110,18 +110,28 @@ func appendStored(dst, src []byte) []byte {
 func (e *encoder) appendBlock(dst []byte, at, end int, last bool) []byte {
 	reps := e.finder.reps
 	e.finder.search(at, end)
+	dst, ok := e.appendFound(dst, at, end, last)
+	if !ok {
+		e.finder.reps = reps
+	}
+	return dst
+}
+
+// appendFound appends the block of the sequences and literals that were found for
+// the bytes from at to end. It is not ok if those are stored instead, so that a
+// decoder learns of no sequence.
+func (e *encoder) appendFound(dst []byte, at, end int, last bool) (_ []byte, ok bool) {
 	start := len(dst)
 	dst = appendBlockHeader(dst, last, compressed, 0)
 	dst = e.appendLiterals(dst)
 	dst = e.appendSequences(dst)
 	n := len(dst) - start - 3
 	if n >= end-at {
-		e.finder.reps = reps // a decoder does not learn of these
 		e.huffman.Reuse = huff0.ReusePolicyNone
-		return append(appendBlockHeader(dst[:start], last, stored, end-at), e.finder.src[at:end]...)
+		return append(appendBlockHeader(dst[:start], last, stored, end-at), e.finder.src[at:end]...), false
 	}
 	appendBlockHeader(dst[:start], last, compressed, n)
-	return dst
+	return dst, true
 }
 
 // appendLiterals appends the literals of a block, by Huffman's code if that

@@ -33,6 +33,14 @@ func (s *Store) compact(ctx context.Context, res *GCResult) error {
 			return err
 		}
 	}
+	if err := s.drop(ctx, uses, res); err != nil {
+		return err
+	}
+	return s.index.Compact(ctx, s.tmp("compact-"+indexName))
+}
+
+// drop removes packs in which nothing is live.
+func (s *Store) drop(ctx context.Context, uses []index.Use, res *GCResult) error {
 	var dead []string
 	for _, u := range uses {
 		if u.Chunks == 0 {
@@ -44,10 +52,7 @@ func (s *Store) compact(ctx context.Context, res *GCResult) error {
 		return err
 	}
 	res.Removed += int64(len(dead))
-	if err := s.removePacks(dead); err != nil {
-		return err
-	}
-	return s.index.Compact(ctx, s.tmp("compact-"+indexName))
+	return s.removePacks(dead)
 }
 
 // choose returns the packs that are worth copying.

@@ -118,14 +118,20 @@ func (g *gathering) cut() *gathering {
 
 // encode appends the frame of all the chunks to dst.
 func (g *gathering) encode(dst []byte) []byte {
-	lens := make([]int, len(g.chunks))
-	for i, c := range g.chunks {
-		lens[i] = c.Len
-	}
+	lens := g.lens()
 	if g.dense {
 		return pack.AppendRawFrame(dst, g.data, lens)
 	}
 	return pack.AppendFrame(dst, g.data, lens)
+}
+
+// lens returns the lengths of the chunks.
+func (g *gathering) lens() []int {
+	lens := make([]int, len(g.chunks))
+	for i, c := range g.chunks {
+		lens[i] = c.Len
+	}
+	return lens
 }
 
 func idsOf(chunks []pack.Chunk) []store.ID {

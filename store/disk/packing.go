@@ -43,7 +43,10 @@ func packOwner(pack string) string {
 }
 
 func (s *Store) newPacking(lease *heads.Held, n int) (*packing, error) {
-	name := packName(lease.Name, n)
+	return s.newPackingAs(packName(lease.Name, n))
+}
+
+func (s *Store) newPackingAs(name string) (*packing, error) {
 	file, err := os.OpenFile(s.tmp(name+packSuffix), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create pack: %w", err)

@@ -66,6 +66,10 @@ func (s *Store) readDirectory(name string) ([]pack.Frame, error) {
 		return nil, err
 	}
 	defer f.Close() // read only
+	return directoryOf(f, size)
+}
+
+func directoryOf(f *os.File, size int64) ([]pack.Frame, error) {
 	frames, err := pack.ReadDirectory(f, size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)

@@ -59,7 +59,7 @@ func (v *scrub) frame(ctx context.Context, r io.ReaderAt, name string, f suspect
 	} else if err != nil {
 		return 0, buf, err
 	}
-	live, err := v.live(ctx, f.chunks)
+	live, err := v.store.live(ctx, f.chunks)
 	if err != nil {
 		return 0, buf, err
 	}
@@ -89,12 +89,12 @@ func (v *scrub) frame(ctx context.Context, r io.ReaderAt, name string, f suspect
 }
 
 // live reports which chunks the index finds at their places.
-func (v *scrub) live(ctx context.Context, placed []index.Placed) ([]bool, error) {
+func (s *Store) live(ctx context.Context, placed []index.Placed) ([]bool, error) {
 	ids := make([]store.ID, len(placed))
 	for i, p := range placed {
 		ids[i] = p.ID
 	}
-	entries, err := v.store.index.Lookup(ctx, ids)
+	entries, err := s.index.Lookup(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,8 @@ ROWS = [
     Row("20 machines, trees: stored", "fleet", "added_bytes", "MB", chart=True),
     Row("20 machines, trees: wall", "fleet", "wall_s", "s"),
     Row("20 machines, trees: CPU", "fleet", "cpu_s", "s"),
+    Row("20 machines, recompressed later: stored", "fleet", "recompressed_bytes", "MB", "added_bytes"),
+    Row("20 machines, recompressed later: CPU", "fleet", "recompress_cpu_s", "s", "no peer does this"),
     Row("6 machines, images: stored", "images", "added_bytes", "MB", chart=True),
     Row("6 machines, images: wall", "images", "wall_s", "s"),
     Row("6 machines, images: CPU", "images", "cpu_s", "s"),

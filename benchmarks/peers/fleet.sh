@@ -40,3 +40,8 @@ note "$part" "$peer" cpu_s "$cpu"
 note "$part" "$peer" rss_mb "$rss"
 note "$part" "$peer" load "$load"
 note "$part" "$peer" added_bytes "$(stored "$peer" "$repo")"
+if [ "$peer" = satchel ] && [ "$what" = trees ]; then # what idle time makes of it
+	measure satchel --home "$repo" store gc --recompress
+	note "$part" "$peer" recompress_cpu_s "$cpu"
+	note "$part" "$peer" recompressed_bytes "$(stored "$peer" "$repo")"
+fi

@@ -99,12 +99,17 @@ type Getter interface {
 	Get(ctx context.Context, id ID) ([]byte, error)
 }
 
-// A Locator is a [Getter] that can look up many chunks at once.
-type Locator interface {
+// A Lender is a [Getter] for who reads many chunks and is soon done with each.
+type Lender interface {
 	Getter
-	// Locate finds where chunks lie, so that a Get that follows soon need not.
-	// It is no error when one is not there: Get will say so.
+	// Locate finds where chunks lie, so that who reads them soon need not. It
+	// is no error when one is not there: reading it will say so.
 	Locate(ctx context.Context, ids []ID) error
+	// Lend calls use with the plaintexts of chunks, in the order of the IDs.
+	// They are as Get returns them, but good only until use returns: their
+	// memory is used again. Lend returns what use does, or fails as Get does.
+	// It may be called from several goroutines at once.
+	Lend(ctx context.Context, ids []ID, use func(chunks [][]byte) error) error
 }
 
 // A Haser tells which chunks are present.

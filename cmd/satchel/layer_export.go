@@ -45,7 +45,7 @@ what could not be set.`,
 				if err != nil {
 					return err
 				}
-				m := &meter{Locator: h.store, bar: a.progress("export"), total: treeBytes(tree)}
+				m := &meter{Lender: h.store, bar: a.progress("export"), total: treeBytes(tree)}
 				notes, err := exportTree(c.Context(), m, tree, argv[1], a.stdout)
 				m.bar.done()
 				if err != nil {
@@ -82,7 +82,7 @@ func exportTree(ctx context.Context, g store.Getter, tree layers.Tree, dest stri
 
 // A meter shows how much of a tree has been read.
 type meter struct {
-	store.Locator
+	store.Lender
 	bar   *progress
 	total int64
 
@@ -92,12 +92,26 @@ type meter struct {
 
 // Get reads a chunk and counts it.
 func (m *meter) Get(ctx context.Context, id store.ID) ([]byte, error) {
-	b, err := m.Locator.Get(ctx, id)
+	b, err := m.Lender.Get(ctx, id)
+	m.count(b)
+	return b, err
+}
+
+// Lend lends chunks and counts them.
+func (m *meter) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]byte) error) error {
+	return m.Lender.Lend(ctx, ids, func(chunks [][]byte) error {
+		m.count(chunks...)
+		return use(chunks)
+	})
+}
+
+func (m *meter) count(chunks ...[]byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.read += int64(len(b))
+	for _, b := range chunks {
+		m.read += int64(len(b))
+	}
 	m.bar.set(m.read, m.total)
-	return b, err
 }
 
 // treeBytes is how many bytes of chunks the files of a tree are made of.

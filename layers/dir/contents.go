@@ -14,9 +14,35 @@ import (
 // remembers, since they are read only later.
 const locateChunks = 4096
 
-// runBytes is how much of a file is written at once: the more, the less the file
-// system has to do.
-const runBytes = 1 << 20
+// How much of a file is written at once: the more, the less the file system has to
+// do. Of chunks so many that the frames of all of them fit into memory.
+const (
+	runBytes  = 1 << 20
+	runChunks = 64
+)
+
+// lending has a getter lend chunks, if it does not do so itself.
+type lending struct{ store.Getter }
+
+func lender(g store.Getter) store.Lender {
+	if l, ok := g.(store.Lender); ok {
+		return l
+	}
+	return lending{g}
+}
+
+func (l lending) Locate(context.Context, []store.ID) error { return nil }
+
+func (l lending) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]byte) error) error {
+	chunks := make([][]byte, len(ids))
+	for i, id := range ids {
+		var err error
+		if chunks[i], err = l.Get(ctx, id); err != nil {
+			return err
+		}
+	}
+	return use(chunks)
+}
 
 // locate looks up the chunks of e and of entries that follow it, if that is due.
 func (x *exporter) locate(ctx context.Context, e *layers.Entry) error {
@@ -32,19 +58,14 @@ func (x *exporter) locate(ctx context.Context, e *layers.Entry) error {
 	return x.locateExtents(ctx, coming)
 }
 
-// locateExtents looks up chunks, if whoever has them can do that.
 func (x *exporter) locateExtents(ctx context.Context, extents []layers.Extent) error {
-	l, ok := x.get.(store.Locator)
-	if !ok {
-		return nil
-	}
 	ids := make([]store.ID, 0, len(extents))
 	for _, extent := range extents {
 		if !extent.ID.IsZero() {
 			ids = append(ids, extent.ID)
 		}
 	}
-	return l.Locate(ctx, ids)
+	return x.from.Locate(ctx, ids)
 }
 
 // contents writes what a new file holds.
@@ -55,87 +76,93 @@ func (x *exporter) contents(ctx context.Context, m made) error {
 			return err
 		}
 	}
-	r := run{fd: m.fd}
+	r := run{file: m.fd, from: x.from}
 	for i, extent := range e.Extents {
 		if i%locateChunks == 0 && len(e.Extents) > locateChunks {
 			if err := x.locateExtents(ctx, e.Extents[i:min(i+locateChunks, len(e.Extents))]); err != nil {
 				return err
 			}
 		}
-		if extent.ID.IsZero() {
-			if err := r.hole(extent.Len); err != nil {
-				return err
-			}
-			continue
-		}
-		data, err := x.get.Get(ctx, extent.ID)
-		if err != nil {
-			return err
-		}
-		if int64(len(data)) != extent.Len {
-			return fmt.Errorf("chunk %s has %d bytes, want %d: %w", extent.ID.Short(), len(data), extent.Len, store.ErrCorrupt)
-		}
-		if err := r.add(data); err != nil {
+		if err := r.add(ctx, extent); err != nil {
 			return err
 		}
 	}
-	return r.flush()
+	return r.flush(ctx)
 }
 
-// A run is chunks that follow one another in a file and are not yet written.
+// A run is what follows one another in a file and is not yet written.
 type run struct {
-	fd     int
-	off    int64 // of the run in the file
-	chunks [][]byte
-	size   int
+	file    int // its descriptor
+	from    store.Lender
+	off     int64           // of the run in the file
+	extents []layers.Extent // that have contents
+	size    int64
 }
 
-func (r *run) add(data []byte) error {
-	r.chunks = append(r.chunks, data)
-	if r.size += len(data); r.size < runBytes {
+// add takes what follows: contents, or a hole, which is left out.
+func (r *run) add(ctx context.Context, extent layers.Extent) error {
+	if extent.ID.IsZero() {
+		err := r.flush(ctx)
+		r.off += extent.Len
+		return err
+	}
+	r.extents = append(r.extents, extent)
+	if r.size += extent.Len; r.size < runBytes && len(r.extents) < runChunks {
 		return nil
 	}
-	return r.flush()
-}
-
-// hole leaves n bytes out.
-func (r *run) hole(n int64) error {
-	err := r.flush()
-	r.off += n
-	return err
+	return r.flush(ctx)
 }
 
 // flush writes the run.
-func (r *run) flush() error {
-	for len(r.chunks) > 0 {
+func (r *run) flush(ctx context.Context) error {
+	if len(r.extents) == 0 {
+		return nil
+	}
+	ids := make([]store.ID, len(r.extents))
+	for i, extent := range r.extents {
+		ids[i] = extent.ID
+	}
+	err := r.from.Lend(ctx, ids, func(chunks [][]byte) error {
+		for i, data := range chunks {
+			if int64(len(data)) != r.extents[i].Len {
+				return fmt.Errorf("chunk %s has %d bytes, want %d: %w", ids[i].Short(), len(data), r.extents[i].Len, store.ErrCorrupt)
+			}
+		}
+		return writeAt(r.file, chunks, r.off)
+	})
+	r.off += r.size
+	r.extents, r.size = r.extents[:0], 0
+	return err
+}
+
+// writeAt writes chunks one after the other. It changes the slice.
+func writeAt(fd int, chunks [][]byte, off int64) error {
+	for len(chunks) > 0 {
 		var n int
 		err := retry(func() (err error) {
-			if len(r.chunks) == 1 {
-				n, err = unix.Pwrite(r.fd, r.chunks[0], r.off)
+			if len(chunks) == 1 {
+				n, err = unix.Pwrite(fd, chunks[0], off)
 			} else {
-				n, err = unix.Pwritev(r.fd, r.chunks, r.off)
+				n, err = unix.Pwritev(fd, chunks, off)
 			}
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		r.written(n)
+		chunks, off = rest(chunks, n), off+int64(n)
 	}
 	return nil
 }
 
-// written takes the first n bytes off the run.
-func (r *run) written(n int) {
-	r.off += int64(n)
-	r.size -= n
-	for len(r.chunks) > 0 && n >= len(r.chunks[0]) {
-		n -= len(r.chunks[0])
-		r.chunks = r.chunks[1:]
+// rest takes the first n bytes off the chunks.
+func rest(chunks [][]byte, n int) [][]byte {
+	for len(chunks) > 0 && n >= len(chunks[0]) {
+		n -= len(chunks[0])
+		chunks = chunks[1:]
 	}
-	if len(r.chunks) > 0 {
-		r.chunks[0] = r.chunks[0][n:]
-	} else {
-		r.chunks = nil
+	if len(chunks) > 0 {
+		chunks[0] = chunks[0][n:]
 	}
+	return chunks
 }

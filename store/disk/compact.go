@@ -148,13 +148,14 @@ func (r *repacker) copyFrame(ctx context.Context, placed []index.Placed) error {
 		if !e.Found || e.Location != placed[i].Location {
 			continue
 		}
-		data, err := r.store.reader.read(ids[i], e.Location)
+		data, f, err := r.store.reader.borrow(ids[i], e.Location)
 		if isCorrupt(err) {
 			continue
 		} else if err != nil {
 			return err
 		}
 		r.frame.add(ids[i], data)
+		r.store.reader.cache.release(f, false)
 		if r.frame.enough() {
 			if err := r.write(ctx); err != nil {
 				return err

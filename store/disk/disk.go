@@ -52,8 +52,8 @@ type Store struct {
 }
 
 var (
-	_ store.Locator = (*Store)(nil)
-	_ store.Haser   = (*Store)(nil)
+	_ store.Lender = (*Store)(nil)
+	_ store.Haser  = (*Store)(nil)
 )
 
 // The names in a store's directory.

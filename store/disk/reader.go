@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/singleflight"
-
 	"satchel/store"
 	"satchel/store/index"
 	"satchel/store/pack"
@@ -29,7 +27,6 @@ type ReadStats struct {
 type reader struct {
 	store                         *Store
 	cache                         *cache
-	flight                        singleflight.Group
 	places                        places
 	frames, stored, chunks, bytes atomic.Int64
 }
@@ -52,13 +49,33 @@ func (s *Store) Reads() ReadStats {
 // Get returns the plaintext of a chunk, verified against its ID. The caller
 // must not change it. It fails with [store.ErrNotExist] or [store.ErrCorrupt].
 func (s *Store) Get(ctx context.Context, id store.ID) ([]byte, error) {
-	b, err := s.reader.get(ctx, id)
+	b, f, err := s.reader.get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s.reader.chunks.Add(1)
-	s.reader.bytes.Add(int64(len(b)))
+	s.reader.cache.release(f, true)
 	return b, nil
+}
+
+// Lend calls use with the plaintexts of chunks, in the order of the IDs, each
+// verified against its ID. They are good until use returns, as the memory of
+// frames is used again, which takes less time than to have new. It keeps all of
+// their frames in memory for so long. It fails as Get does.
+func (s *Store) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]byte) error) error {
+	frames, chunks := make([]*frame, 0, len(ids)), make([][]byte, 0, len(ids))
+	defer func() {
+		for _, f := range frames {
+			s.reader.cache.release(f, false)
+		}
+	}()
+	for _, id := range ids {
+		b, f, err := s.reader.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		frames, chunks = append(frames, f), append(chunks, b)
+	}
+	return use(chunks)
 }
 
 // Locate looks up where chunks lie, in one go, and remembers it for a while.
@@ -88,21 +105,26 @@ func (s *Store) Locate(ctx context.Context, ids []store.ID) error {
 // tries is how often a chunk is looked up anew before its pack counts as lost.
 const tries = 4
 
-// get tries again when the pack is gone: gc may have moved the chunk to
-// another one since it was looked up.
-func (r *reader) get(ctx context.Context, id store.ID) ([]byte, error) {
+// get returns a chunk and its frame, which the caller releases. It tries again when
+// the pack is gone: gc may have moved the chunk to another one since it was looked
+// up.
+func (r *reader) get(ctx context.Context, id store.ID) ([]byte, *frame, error) {
 	for try := 1; ; try++ {
 		loc, err := r.locate(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		b, err := r.read(id, loc)
+		b, f, err := r.borrow(id, loc)
+		if err == nil {
+			r.chunks.Add(1)
+			r.bytes.Add(int64(len(b)))
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return b, err
+			return b, f, err
 		}
 		r.places.forget(id)
 		if try == tries {
-			return nil, fmt.Errorf("chunk %s: %w: the index names pack %s, which is missing: %s",
+			return nil, nil, fmt.Errorf("chunk %s: %w: the index names pack %s, which is missing: %s",
 				id.Short(), store.ErrCorrupt, r.store.packPath(loc.Pack), helpRebuild)
 		}
 	}
@@ -123,20 +145,22 @@ func (r *reader) locate(ctx context.Context, id store.ID) (index.Location, error
 	return entries[0].Location, nil
 }
 
-// read returns a chunk from its place, verified.
-func (r *reader) read(id store.ID, loc index.Location) ([]byte, error) {
+// borrow returns a chunk from its place, verified, and the frame that it is part of,
+// which the caller releases.
+func (r *reader) borrow(id store.ID, loc index.Location) ([]byte, *frame, error) {
 	f, err := r.frame(loc)
 	if err != nil {
-		return nil, fmt.Errorf("chunk %s: %w", id.Short(), err)
+		return nil, nil, fmt.Errorf("chunk %s: %w", id.Short(), err)
 	}
 	if b, ok := f.chunk(id, loc, r.store.config.Domain.ID); ok {
-		return b, nil
+		return b, f, nil
 	}
+	defer r.cache.release(f, false)
 	reason := f.damage
 	if reason == nil {
 		reason = fmt.Errorf("%w: its bytes do not match its ID", store.ErrCorrupt)
 	}
-	return nil, fmt.Errorf("chunk %s: pack %s: %w: run `satchel store verify`", id.Short(), r.store.packPath(loc.Pack), reason)
+	return nil, nil, fmt.Errorf("chunk %s: pack %s: %w: run `satchel store verify`", id.Short(), r.store.packPath(loc.Pack), reason)
 }
 
 // chunk returns a chunk of the frame if it is whole.
@@ -162,45 +186,41 @@ func (f *frame) chunk(id store.ID, loc index.Location, hash func([]byte) store.I
 	return b, have == id
 }
 
-// frame returns the frame at a place, from the cache or decoded once however
-// many ask for it at the same time.
+// frame takes the frame at a place from the cache. It is decoded once however many
+// ask for it at the same time. The caller releases it.
 func (r *reader) frame(loc index.Location) (*frame, error) {
-	key := frameKey{loc.Pack, loc.Offset}
-	if f := r.cache.get(key); f != nil {
-		return f, nil
-	}
-	v, err, _ := r.flight.Do(fmt.Sprintf("%s@%d", key.pack, key.offset), func() (any, error) {
-		if f := r.cache.get(key); f != nil {
-			return f, nil
-		}
-		f, err := r.load(key, loc.FrameLen)
-		if err == nil {
-			r.cache.add(f)
-		}
-		return f, err
+	f := r.cache.take(frameKey{loc.Pack, loc.Offset})
+	f.once.Do(func() {
+		f.err = r.load(f, loc.FrameLen)
+		r.cache.filled(f)
 	})
-	if err != nil {
-		return nil, err
+	if f.err != nil {
+		r.cache.release(f, false)
+		return nil, f.err
 	}
-	return v.(*frame), nil
+	return f, nil
 }
 
-func (r *reader) load(key frameKey, n int) (*frame, error) {
-	file, err := os.Open(r.store.packPath(key.pack))
+// load reads a frame of n bytes on disk.
+func (r *reader) load(f *frame, n int) error {
+	file, err := os.Open(r.store.packPath(f.key.pack))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer file.Close() // read only
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	c, b, err := pack.ReadFrame(file, key.offset, n, *buf)
-	*buf = b
-	if err != nil {
-		return nil, fmt.Errorf("pack %s: %w", file.Name(), err)
+	if *buf, err = pack.ReadStored(file, f.key.offset, n, *buf); err != nil {
+		return fmt.Errorf("pack %s: %w", file.Name(), err)
 	}
+	c, err := pack.DecodeFrameIn(*buf, r.cache.buffer)
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", file.Name(), err)
+	}
+	f.data, f.damage = c.Data, c.Damage
 	r.frames.Add(1)
 	r.stored.Add(int64(n))
-	return &frame{key: key, data: c.Data, stored: n, damage: c.Damage}, nil
+	return nil
 }
 
 // placesLimit bounds how many locations are kept in memory.

@@ -212,20 +212,6 @@ func TestSmallChunksShareFrames(t *testing.T) {
 	}
 }
 
-func TestCacheIsBounded(t *testing.T) {
-	c := newCache(1000)
-	for i := range 20 {
-		c.add(&frame{key: frameKey{"pack", int64(i)}, data: make([]byte, 300)})
-		c.get(frameKey{"pack", 0}) // is used all the time
-	}
-	if c.size > 1000 || c.order.Len() != len(c.byKey) {
-		t.Errorf("%d bytes in %d frames", c.size, c.order.Len())
-	}
-	if c.get(frameKey{"pack", 0}) == nil || c.get(frameKey{"pack", 1}) != nil || c.get(frameKey{"pack", 19}) == nil {
-		t.Error("the cache dropped the wrong frames")
-	}
-}
-
 func TestPlacesAreBounded(t *testing.T) {
 	var p places
 	for i := range 3 * placesLimit {

@@ -168,6 +168,17 @@ const slack = 16
 // nil. The error is [store.ErrCorrupt] when nothing of the frame can be had;
 // lesser damage is told in the content.
 func DecodeFrame(frame, dst []byte) (Content, error) {
+	return DecodeFrameIn(frame, func(n int) []byte {
+		if cap(dst)-len(dst) < n {
+			return append(make([]byte, 0, len(dst)+n), dst...)
+		}
+		return dst
+	})
+}
+
+// DecodeFrameIn is DecodeFrame with a dst for which it asks when it knows that it
+// needs room for n more bytes.
+func DecodeFrameIn(frame []byte, dst func(n int) []byte) (Content, error) {
 	h, err := parseFrameHeader(frame)
 	if err != nil {
 		return Content{}, err
@@ -180,20 +191,18 @@ func DecodeFrame(frame, dst []byte) (Content, error) {
 	if checksum(payload) != h.sum {
 		c.Damage = corrupt("frame: checksum does not match")
 	}
-	if room := h.total + slack; cap(dst)-len(dst) < room {
-		dst = append(make([]byte, 0, len(dst)+room), dst...)
-	}
-	start := len(dst)
+	out := dst(h.total + slack)
+	start := len(out)
 	if h.codec == codecRaw {
-		dst = append(dst, payload...)
+		out = append(out, payload...)
 	} else {
 		var derr error
-		dst, derr = newDecoder().DecodeAll(payload, dst)
+		out, derr = newDecoder().DecodeAll(payload, out)
 		if derr != nil && c.Damage == nil {
 			c.Damage = corrupt("frame: %v", derr)
 		}
 	}
-	c.Data = h.restore(dst[start:])
+	c.Data = h.restore(out[start:])
 	if len(c.Data) != h.total && c.Damage == nil {
 		c.Damage = corrupt("frame decodes to %d bytes: want %d", len(c.Data), h.total)
 	}

@@ -153,22 +153,21 @@ func (x *exporter) node(fd int, name string, e *layers.Entry) error {
 	return x.attributes(handle{fd, name}, e)
 }
 
-// link makes the hard links.
+// link makes the hard links. It enters no directory without one.
 func (x *exporter) link() error {
-	var links bool
+	var links layers.Tree
 	for i := range x.tree {
-		links = links || x.tree[i].Type == layers.Hardlink
+		if x.tree[i].Type == layers.Hardlink {
+			links = append(links, x.tree[i])
+		}
 	}
-	if !links {
+	if len(links) == 0 {
 		return nil
 	}
 	var from stack // of the directory that was linked from last
 	defer from.close()
 	last := ""
-	w := &walk{tree: x.tree, visit: func(fd int, name string, e *layers.Entry) error {
-		if e.Type != layers.Hardlink {
-			return nil
-		}
+	w := &walk{tree: links, visit: func(fd int, name string, e *layers.Entry) error {
 		dir, base := layers.SplitPath(e.Target)
 		if len(from) == 0 || dir != last {
 			from.close()

@@ -96,13 +96,14 @@ func address(d, pc int32) int32 {
 
 // distance is the inverse of address.
 func distance(a, pc int32) int32 {
-	switch {
-	case a >= 0 && a < addresses:
-		return a - pc
-	case a >= -pc && a < 0:
-		return a + addresses
+	d := a // without branches, as it is hardly known beforehand what an operand is
+	if uint32(a+pc) < uint32(pc) {
+		d = a + addresses
 	}
-	return a
+	if uint32(a) < addresses {
+		d = a - pc
+	}
+	return d
 }
 
 // pcAfter returns the address after an operand at place at of a run.
@@ -112,14 +113,24 @@ func pcAfter(offset int64, at int) int32 {
 
 // ToAddresses turns the operands in a run that begins at offset.
 func ToAddresses(b []byte, offset int64) {
-	for at := Next(b, 0); at < len(b); at = Next(b, at+Size) {
-		be.PutUint32(b[at:], Address(le.Uint32(b[at:]), offset, at))
+	var at places
+	for from := 0; from < len(b); {
+		n, next := operands(b, from, &at)
+		for _, i := range at[:n] {
+			be.PutUint32(b[i:], Address(le.Uint32(b[i:]), offset, i))
+		}
+		from = next
 	}
 }
 
 // ToDistances is the inverse of ToAddresses.
 func ToDistances(b []byte, offset int64) {
-	for at := Next(b, 0); at < len(b); at = Next(b, at+Size) {
-		le.PutUint32(b[at:], uint32(distance(int32(be.Uint32(b[at:])), pcAfter(offset, at))))
+	var at places
+	for from := 0; from < len(b); {
+		n, next := operands(b, from, &at)
+		for _, i := range at[:n] {
+			le.PutUint32(b[i:], uint32(distance(int32(be.Uint32(b[i:])), pcAfter(offset, i))))
+		}
+		from = next
 	}
 }

@@ -14,7 +14,8 @@ import (
 func code(t *rapid.T) []byte {
 	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	frequent := []byte{0xe8, 0xe9, 0x0f, 0x84, 0x8b, 0x05, 0x0d, 0x00, 0xff}
-	b := make([]byte, rapid.IntRange(0, 400).Draw(t, "length"))
+	most := rapid.SampledFrom([]int{400, 3*area + 100}).Draw(t, "most")
+	b := make([]byte, rapid.IntRange(0, most).Draw(t, "length"))
 	for i := range b {
 		b[i] = byte(r.Uint32())
 		if r.IntN(2) == 0 {
@@ -27,8 +28,8 @@ func code(t *rapid.T) []byte {
 // opcodes may have a relative operand.
 var opcodes, _ = hex.DecodeString("030f1011282b38393a3b54575859636e6f7e80838588898a8b8db6b7c6c7d6dbebeff6ff")
 
-// operands finds operands by the letter of docs/format/delta-codec.md.
-func operands(b []byte) (at []int) {
+// specified finds operands by the letter of docs/format/delta-codec.md.
+func specified(b []byte) (at []int) {
 	for i := 0; i+6 <= len(b); i++ {
 		switch c := b[i]; {
 		case c == 0xe8 || c == 0xe9:
@@ -50,10 +51,45 @@ func TestNextFindsWhatIsSpecified(t *testing.T) {
 		for at := Next(b, 0); at < len(b); at = Next(b, at+Size) {
 			got = append(got, at)
 		}
-		if want := operands(b); !slices.Equal(got, want) {
+		if want := specified(b); !slices.Equal(got, want) {
 			t.Fatalf("operands at %d, want %d, in % x", got, want, b)
 		}
 	})
+}
+
+// TestOperandsAreThoseOfNext turns what it finds before it goes on.
+func TestOperandsAreThoseOfNext(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := code(t)
+		want := specified(b)
+		var got []int
+		for from := 0; from < len(b); {
+			var at places
+			n, next := operands(b, from, &at)
+			for _, i := range at[:n] {
+				got = append(got, i)
+				be.PutUint32(b[i:], ^le.Uint32(b[i:]))
+			}
+			from = next
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("operands at %d, want %d", got, want)
+		}
+	})
+}
+
+// TestEveryPairOfBytes has each pair of bytes where vectors look for opcodes.
+func TestEveryPairOfBytes(t *testing.T) {
+	for pair := range 1 << 16 {
+		b := bytes.Repeat([]byte{0x90}, area+100)
+		i := pair % area
+		b[i], b[i+1] = byte(pair), byte(pair>>8)
+		var at places
+		n, _ := operands(b, 0, &at)
+		if want := specified(b[:i+50]); !slices.Equal(at[:n], want) {
+			t.Fatalf("% x at %d: operands at %d, want %d", b[i:i+2], i, at[:n], want)
+		}
+	}
 }
 
 func TestAddressesTurnBack(t *testing.T) {

@@ -30,6 +30,7 @@ type frame struct {
 
 	mu       sync.Mutex
 	verified map[span]store.ID
+	left     int // bytes of chunks that nobody has read yet
 
 	// Under the cache's lock.
 	cached bool
@@ -42,8 +43,7 @@ type frame struct {
 type span struct{ start, len int }
 
 // cache holds the frames that were used last. The memory of one that has gone is
-// used again if nobody can still look at it: cleared memory costs as much as a
-// quarter of decoding does.
+// used again if nobody can still look at it.
 type cache struct {
 	mu    sync.Mutex
 	byKey map[frameKey]*list.Element // of *frame
@@ -102,13 +102,24 @@ func (c *cache) drop(e *list.Element) {
 }
 
 // release tells that the caller looks at the frame no more, or that it keeps parts
-// of its data for good.
+// of its data for good. A frame that was lent whole is the next to go: who lends
+// reads each chunk once, and its memory is still near the processor.
 func (c *cache) release(f *frame, kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.users--
 	f.kept = f.kept || kept
+	if f.cached && f.users == 0 && !kept && f.spent() {
+		c.order.MoveToBack(c.byKey[f.key])
+	}
 	c.reuse(f)
+}
+
+// spent reports whether each chunk of the frame was read.
+func (f *frame) spent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left == 0
 }
 
 // reuse takes the memory of a frame that nobody can look at any more.

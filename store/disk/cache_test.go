@@ -17,7 +17,7 @@ import (
 func (c *cache) read(i int64, size int) *frame {
 	f := c.take(frameKey{"pack", i})
 	f.once.Do(func() {
-		f.data = append(c.buffer(size), make([]byte, size)...)
+		f.data, f.left = append(c.buffer(size), make([]byte, size)...), size
 		c.filled(f)
 	})
 	c.release(f, false)
@@ -37,6 +37,35 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if !c.has(0) || c.has(1) || !c.has(19) {
 		t.Error("the cache dropped the wrong frames")
+	}
+}
+
+// TestWhatWasLentWholeGoesFirst: a frame of which chunks are still to be read stays
+// while others are read whole, each in the memory of the last.
+func TestWhatWasLentWholeGoesFirst(t *testing.T) {
+	s := newTestStore(t)
+	var chunks [][]byte
+	for i := range 80 {
+		chunks = append(chunks, bytes.Repeat([]byte{byte(i)}, 200_000)) // three share a frame
+	}
+	ids := put(t, s, chunks...)
+	s.reader.cache = newCache(4 << 20)
+	if _, err := s.Get(t.Context(), ids[79]); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		for i := 0; i < 75; i += 3 {
+			if err := lend(t.Context(), s, ids, chunks, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := s.Reads().Frames
+	if _, err := s.Get(t.Context(), ids[78]); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Reads().Frames - before; n > 0 {
+		t.Errorf("%d frames were read again", n)
 	}
 }
 

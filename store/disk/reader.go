@@ -182,6 +182,9 @@ func (f *frame) chunk(id store.ID, loc index.Location, hash func([]byte) store.I
 	if f.verified == nil {
 		f.verified = map[span]store.ID{}
 	}
+	if _, ok := f.verified[at]; !ok {
+		f.left -= len(b)
+	}
 	f.verified[at] = have
 	return b, have == id
 }
@@ -217,7 +220,7 @@ func (r *reader) load(f *frame, n int) error {
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", file.Name(), err)
 	}
-	f.data, f.damage = c.Data, c.Damage
+	f.data, f.left, f.damage = c.Data, len(c.Data), c.Damage
 	r.frames.Add(1)
 	r.stored.Add(int64(n))
 	return nil

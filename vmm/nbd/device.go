@@ -10,18 +10,20 @@ import (
 // A device is an export with the answers to what else it can do.
 type device struct {
 	Export
-	size  int64
-	write io.WriterAt // nil: read-only
-	flush Flusher     // the rest: nil when it cannot
-	trim  Trimmer
-	zero  Zeroer
-	alloc Allocator
-	count counters
+	size   int64
+	write  io.WriterAt // nil: read-only
+	flush  Flusher     // the rest: nil when it cannot
+	trim   Trimmer
+	zero   Zeroer
+	alloc  Allocator
+	prompt Prompter
+	count  counters
 }
 
 func newDevice(e Export) *device {
 	d := &device{Export: e, size: max(e.Size(), 0)}
 	d.alloc, _ = e.(Allocator)
+	d.prompt, _ = e.(Prompter)
 	d.count.touched = newTouched(d.size)
 	if w, ok := e.(io.WriterAt); ok {
 		d.write = w

@@ -43,7 +43,7 @@ func (t *transmission) do(r *request, refused errno) reply {
 // told.
 func (t *transmission) doRead(r *request) reply {
 	data := getBuffer(int(r.length))
-	answer, err := t.readRuns(r, *data)
+	answer, err := t.readRuns(r, *data, t.device.read)
 	if err != nil {
 		putBuffer(data)
 		return t.fail(r, errnoOf(err))
@@ -54,15 +54,15 @@ func (t *transmission) doRead(r *request) reply {
 
 // readRuns reads into b and makes the reply, with holes left out where the
 // client can take that.
-func (t *transmission) readRuns(r *request, b []byte) (reply, error) {
+func (t *transmission) readRuns(r *request, b []byte, read func(b []byte, off int64) error) (reply, error) {
 	off := int64(r.off)
 	if !t.structured {
-		return t.simple(r, errNone, b), t.device.read(b, off)
+		return t.simple(r, errNone, b), read(b, off)
 	}
 	if r.flags&cmdDF != 0 || t.device.alloc == nil {
 		pieces := net.Buffers(dataChunk(r, off, b))
 		finish(pieces[0])
-		return reply{pieces: pieces}, t.device.read(b, off)
+		return reply{pieces: pieces}, read(b, off)
 	}
 	var pieces net.Buffers
 	var head []byte
@@ -73,7 +73,7 @@ func (t *transmission) readRuns(r *request, b []byte) (reply, error) {
 			pieces = append(pieces, head)
 			t.device.count.read(off, run.Length)
 		} else {
-			if err := t.device.read(part, off); err != nil {
+			if err := read(part, off); err != nil {
 				return reply{}, err
 			}
 			chunk := dataChunk(r, off, part)

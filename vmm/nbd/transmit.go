@@ -12,49 +12,66 @@ import (
 )
 
 // A transmission is the second part of a connection. One goroutine reads
-// requests, one for each request does it, and one writes replies.
+// requests. It does those itself that need not wait for anything, many of them
+// before it sends their replies, and starts a worker for each of the others.
 type transmission struct {
 	device     *device
-	conn       net.Conn
 	in         *bufio.Reader
 	structured bool
 	context    bool
-	replies    chan reply
+	out        *outbox
+	prompt     []reply             // of requests that the reader did itself, to be sent
 	slots      chan struct{}       // one for each request in flight
 	inFlight   *semaphore.Weighted // bytes in flight
 }
 
 func newTransmission(s *Server, nc net.Conn, n *negotiation) *transmission {
-	return &transmission{
+	t := &transmission{
 		device:     s.device,
-		conn:       nc,
 		in:         bufio.NewReaderSize(nc, 64<<10),
 		structured: n.structured,
 		context:    n.context,
-		replies:    make(chan reply, s.maxRequests),
 		slots:      make(chan struct{}, s.maxRequests),
 		inFlight:   semaphore.NewWeighted(maxInFlight),
+	}
+	widen(nc)
+	t.out = newOutbox(nc, func(r *reply) {
+		putBuffer(r.data)
+		t.release(r.cost)
+	})
+	return t
+}
+
+// sendBuffer is how much of the replies the kernel keeps for a client that has
+// not read them, in bytes: a few large reads, so that they are sent in one go.
+const sendBuffer = 2 << 20
+
+// widen gives a connection a larger buffer, as far as the kernel allows it.
+func widen(nc net.Conn) {
+	if c, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = c.SetWriteBuffer(sendBuffer) // the one that it has is good enough
 	}
 }
 
 // run serves requests until the client leaves or the connection fails, and
 // returns when every request that was read has been done and answered.
 func (t *transmission) run() error {
-	written := make(chan error, 1)
-	go func() { written <- t.write() }()
 	var workers sync.WaitGroup
 	err := t.read(&workers)
+	t.answer()
 	workers.Wait()
-	close(t.replies)
-	if werr := <-written; werr != nil {
+	if werr := t.out.close(); werr != nil {
 		return werr // it closed the connection, which is all that read can say
 	}
 	return err
 }
 
-// read reads requests and starts a worker for each.
+// read reads requests, and does them or starts workers for them.
 func (t *transmission) read(workers *sync.WaitGroup) error {
 	for {
+		if t.in.Buffered() < requestSize {
+			t.answer()
+		}
 		r, err := t.next()
 		if err != nil {
 			return err
@@ -64,27 +81,53 @@ func (t *transmission) read(workers *sync.WaitGroup) error {
 			return nil
 		}
 		refused := t.check(&r)
-		var cost int64
-		if refused == errNone && r.payload() {
-			cost = int64(r.length)
-		}
-		// The writer frees both, and goes on doing so when the connection is
-		// broken, so neither wait is for ever.
-		t.slots <- struct{}{}
-		if err := t.inFlight.Acquire(context.Background(), cost); err != nil {
+		cost, err := t.take(&r, refused)
+		if err != nil {
 			return err
 		}
-		perr := t.readPayload(&r, refused == errNone)
-		if perr != nil {
+		if err := t.readPayload(&r, refused == errNone); err != nil {
 			t.release(cost)
-			return perr
+			return err
+		}
+		if refused == errNone && t.small(&r) {
+			if answer, ok := t.try(&r); ok {
+				answer.cost = cost
+				t.prompt = append(t.prompt, answer)
+				continue
+			}
 		}
 		workers.Go(func() {
 			answer := t.do(&r, refused)
 			answer.cost = cost
-			t.replies <- answer
+			t.out.put(answer)
 		})
 	}
+}
+
+// answer sends the replies that the reader has made.
+func (t *transmission) answer() {
+	if len(t.prompt) > 0 {
+		t.out.put(t.prompt...)
+		t.prompt = t.prompt[:0]
+	}
+}
+
+// take waits until one more request may be in flight. Whoever sends replies
+// makes room, and goes on doing so when the connection is broken, so the wait is
+// not for ever.
+func (t *transmission) take(r *request, refused errno) (cost int64, err error) {
+	if refused == errNone && r.payload() {
+		cost = int64(r.length)
+	}
+	if len(t.slots) == cap(t.slots) || !t.small(r) {
+		t.answer() // they hold room too
+	}
+	t.slots <- struct{}{}
+	if !t.inFlight.TryAcquire(cost) {
+		t.answer()
+		err = t.inFlight.Acquire(context.Background(), cost)
+	}
+	return cost, err
 }
 
 func (t *transmission) release(cost int64) {
@@ -118,44 +161,4 @@ func (t *transmission) readPayload(r *request, wanted bool) error {
 		return fmt.Errorf("read data of a write: %w", err)
 	}
 	return nil
-}
-
-// write sends replies until there are no more. After an error it only frees
-// what they hold.
-func (t *transmission) write() error {
-	var failed error
-	var ready []reply
-	for r := range t.replies {
-		ready = t.more(append(ready[:0], r))
-		if failed == nil {
-			var pieces net.Buffers
-			for i := range ready {
-				pieces = append(pieces, ready[i].pieces...)
-			}
-			if _, err := pieces.WriteTo(t.conn); err != nil {
-				failed = fmt.Errorf("write reply: %w", err)
-				t.conn.Close() // so that the reader ends too
-			}
-		}
-		for i := range ready {
-			putBuffer(ready[i].data)
-			t.release(ready[i].cost)
-		}
-	}
-	return failed
-}
-
-// more adds the replies that are ready by now: all of them cost one system call.
-func (t *transmission) more(ready []reply) []reply {
-	for {
-		select {
-		case r, ok := <-t.replies:
-			if !ok {
-				return ready
-			}
-			ready = append(ready, r)
-		default:
-			return ready
-		}
-	}
 }

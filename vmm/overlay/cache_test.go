@@ -91,3 +91,33 @@ func TestCacheWithoutRoomReadsOn(t *testing.T) {
 		}
 	}
 }
+
+// TestCacheTries: what was read before is had without waiting, and nothing else.
+func TestCacheTries(t *testing.T) {
+	lower := &counting{pattern: pattern{4 << 20}}
+	c, err := NewCache(lower, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got, want := make([]byte, 9000), make([]byte, 9000)
+	off := int64(unitSize - 100)
+	if c.TryReadAt(got, off) || lower.read.Load() > 0 {
+		t.Error("it had what nobody had read")
+	}
+	if _, err := c.ReadAt(make([]byte, 1), 0); err != nil {
+		t.Fatal(err)
+	}
+	if c.TryReadAt(got, off) {
+		t.Error("it had what lies in two units, of which one was read")
+	}
+	if _, err := c.ReadAt(want, off); err != nil {
+		t.Fatal(err)
+	}
+	if !c.TryReadAt(got, off) {
+		t.Skip("this file system cannot tell what is in memory")
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("other bytes")
+	}
+}

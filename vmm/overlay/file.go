@@ -91,7 +91,10 @@ func open(data, file File, mapBytes int64, lower Lower, on store.ID) (*Disk, err
 			base.Version.Short(), base.Size, on.Short(), lower.Size())
 	}
 	blocks := (base.Size + BlockSize - 1) / BlockSize
-	return &Disk{lower: lower, size: base.Size, data: data, file: file, present: bits, fresh: newFreshBits(blocks)}, nil
+	d := &Disk{lower: lower, size: base.Size, data: data, file: file, present: bits, fresh: newFreshBits(blocks), room: newRoom(bits, base.Size)}
+	d.promptLower, _ = lower.(prompt)
+	d.promptData, _ = data.(prompt)
+	return d, nil
 }
 
 // Written reports how many blocks of an overlay were written, and on what it

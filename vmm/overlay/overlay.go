@@ -77,6 +77,9 @@ type Disk struct {
 	file    File // of the map
 	present bitmap
 	fresh   freshBits
+	room    *room
+
+	promptLower, promptData prompt // nil: cannot tell
 
 	// alone is held shared by writes of whole blocks, and alone by a write that
 	// must first bring up the rest of a block.
@@ -153,6 +156,7 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 		d.alone.RLock()
 		defer d.alone.RUnlock()
 	}
+	d.room.make(d.data, off, end)
 	n, err := d.data.WriteAt(p, off)
 	if err != nil {
 		return n, fmt.Errorf("write disk at %d: %w", off, err)
@@ -178,6 +182,7 @@ func (d *Disk) bringUp(edge, block int64) error {
 	if n, err := d.lower.ReadAt(b, off); n < len(b) {
 		return fmt.Errorf("read below the disk at %d: %w", off, errors.Join(err, io.ErrUnexpectedEOF))
 	}
+	d.room.make(d.data, off, off+int64(len(b)))
 	if _, err := d.data.WriteAt(b, off); err != nil {
 		return fmt.Errorf("write disk at %d: %w", off, err)
 	}

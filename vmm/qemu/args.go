@@ -55,7 +55,7 @@ func Args(c Config) []string {
 		a.add("-chardev", "socket,id=monitor2,path="+escape(c.QMP)+",server=on,wait=off")
 		a.add("-mon", "chardev=monitor2,mode=control")
 	}
-	if c.RAM != nil {
+	if c.RAM != nil && c.Disk.Bus != SATA { // whose systems have no driver for it
 		// What the guest frees becomes a hole in the file.
 		a.add("-device", "virtio-balloon-pci,free-page-reporting=on")
 	}

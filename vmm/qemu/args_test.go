@@ -44,7 +44,7 @@ func TestArgsGolden(t *testing.T) {
 		"incoming": {Memory: 1 << 30, RAM: os.Stdin, Incoming: true},
 		"screen":   {Memory: 1 << 30, Display: qemu.Display{Device: "virtio-vga"}, Console: qemu.Console{Socket: "/c"}},
 		"uefi":     {Memory: 1 << 30, Disk: qemu.Disk{Socket: "/d,1", Code: "/code,2", Vars: "/vars,3"}, Display: qemu.Display{Device: "virtio-vga"}, Network: qemu.Network{Mode: qemu.User}},
-		"sata":     {Memory: 1 << 30, Disk: qemu.Disk{Socket: "/d", Bus: qemu.SATA}, Display: qemu.Display{Device: "VGA"}, Network: qemu.Network{Mode: qemu.User}},
+		"sata":     {Memory: 1 << 30, RAM: os.Stdin, Disk: qemu.Disk{Socket: "/d", Bus: qemu.SATA}, Display: qemu.Display{Device: "VGA"}, Network: qemu.Network{Mode: qemu.User}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.Validate(); err != nil {
@@ -94,6 +94,7 @@ func TestFingerprint(t *testing.T) {
 		"no delta":    {func(c *qemu.Config) { c.Delta = "" }, false},
 		"words":       {func(c *qemu.Config) { c.KernelArgs = append(c.KernelArgs, "x") }, false},
 		"own memory":  {func(c *qemu.Config) { c.RAM = nil }, false},
+		"disk":        {func(c *qemu.Config) { c.Disk = qemu.Disk{Socket: "/d"} }, false},
 	} {
 		c := full()
 		c.Display.Device = "virtio-vga"
@@ -101,6 +102,21 @@ func TestFingerprint(t *testing.T) {
 		tt.change(&c)
 		if got := qemu.Fingerprint(c); (got == want) != tt.same {
 			t.Errorf("%s: same fingerprint %v, want %v", name, got == want, tt.same)
+		}
+	}
+	disk := qemu.Config{Memory: 1 << 30, Disk: qemu.Disk{Socket: "/s", Code: "/c", Vars: "/v"}}
+	for name, tt := range map[string]struct {
+		disk qemu.Disk
+		same bool
+	}{
+		"paths":    {qemu.Disk{Socket: "/s2", Code: "/c2", Vars: "/v2"}, true},
+		"bus":      {qemu.Disk{Socket: "/s", Code: "/c", Vars: "/v", Bus: qemu.SATA}, false},
+		"firmware": {qemu.Disk{Socket: "/s"}, false},
+	} {
+		other := disk
+		other.Disk = tt.disk
+		if same := qemu.Fingerprint(other) == qemu.Fingerprint(disk); same != tt.same {
+			t.Errorf("disk, %s: same fingerprint %v, want %v", name, same, tt.same)
 		}
 	}
 }

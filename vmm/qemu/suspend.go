@@ -179,6 +179,7 @@ func Fingerprint(c Config) string {
 	}
 	c.Name, c.QMP, c.Paused, c.Incoming = "", "", false, false
 	c.Kernel, c.Initrd, c.Root, c.Delta = blank(c.Kernel), blank(c.Initrd), blank(c.Root), blank(c.Delta)
+	c.Disk.Socket, c.Disk.Code, c.Disk.Vars = blank(c.Disk.Socket), blank(c.Disk.Code), blank(c.Disk.Vars)
 	c.Agent = Socket(blank(string(c.Agent)))
 	c.Console = Console{Socket: Socket(blank(string(c.Console.Socket))), Log: blank(c.Console.Log)}
 	c.Display = Display{Kind: None, Device: c.Display.Device}

@@ -19,7 +19,8 @@ func newCapture(a *app) *cobra.Command {
 		Short: "Commit what the guest has changed so far",
 		Long: `Sorts what the guest has changed into the layers that own it and commits new
 versions. A running guest goes on; of one that has crashed, what it had written
-to its disk is captured. A suspended one was captured when it was suspended.`,
+to its disk is captured. A suspended one was captured when it was suspended; one
+that brings its own system is captured when its session ends.`,
 		Example:           `  satchel capture ana`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
@@ -32,7 +33,7 @@ to its disk is captured. A suspended one was captured when it was suspended.`,
 			if errors.Is(err, session.ErrNotRunning) {
 				err = a.with(func(h *home) error {
 					left, err := h.host(a).Settle(c.Context(), argv[0], nil)
-					if errors.Is(err, workspace.ErrSuspended) {
+					if errors.Is(err, workspace.ErrSuspended) && !errors.Is(err, session.ErrNoAgent) {
 						err = nil // there is nothing new
 					}
 					got = session.Captured{Workspace: argv[0], Layers: []session.CapturedLayer{}, Decisions: []decompose.Decision{}}

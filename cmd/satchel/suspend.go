@@ -26,7 +26,8 @@ func newSuspend(a *app) *cobra.Command {
 machine. satchel run lets it go on where it was, with all its programs; commands
 of satchel exec that are connected to it end. When there is no room for its
 memory, the guest goes on. So does one whose versions are on trial: it can be
-suspended once it has reached its health mark.
+suspended once it has reached its health mark. The disk of a guest that brings its
+own system is not captured then, but kept as it is until its session ends.
 
 A guest can go on in the same home, with the same QEMU, and as long as its layers
 are as it left them. Otherwise satchel run says what has changed and boots the
@@ -74,6 +75,9 @@ func (s *suspended) write(w io.Writer) {
 
 func writeSuspended(w io.Writer, got *session.Suspended) {
 	writeCaptured(w, got.Captured)
+	if got.Captured == nil {
+		fmt.Fprintln(w, "its disk stays as it is, and is captured when its session ends")
+	}
 	fmt.Fprintf(w, "%s is suspended after %.1f s, with %s of memory; satchel run %s lets it go on\n",
 		got.Workspace, got.Seconds, size(got.MemoryBytes), got.Workspace)
 }

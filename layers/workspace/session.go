@@ -13,10 +13,11 @@ import (
 	"satchel/store/durable"
 )
 
-// The format of records and its version. Version 1 knows of no suspended ones.
+// The format of records and its version. Version 1 knows of no suspended ones,
+// version 2 of none that have a disk.
 const (
 	sessionFormat  = "satchel session"
-	sessionVersion = 2
+	sessionVersion = 3
 )
 
 // A State says how far a session has come.
@@ -52,7 +53,7 @@ type Session struct {
 	Started time.Time `json:"started"`
 	State   State     `json:"state"`
 	Process Process   `json:"process"` // that runs the session
-	Delta   string    `json:"delta"`   // path of its delta disk
+	Delta   string    `json:"delta"`   // path of its delta disk, or overlay
 	// Composed are the versions of which the guest's file tree is made, lowest
 	// first. What is on the delta disk are changes to just these.
 	Composed []Pin `json:"composed"`

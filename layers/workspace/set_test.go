@@ -260,8 +260,8 @@ func TestLoadRefuses(t *testing.T) {
 // The files in testdata are what the versions of the formats look like, for good.
 func TestGolden(t *testing.T) {
 	s := created(t, "ana")
-	must(t, s.SaveSession("ana", suspended()))
-	for vector, name := range map[string]string{"workspace3.json": definitionFile, "session2.json": sessionFile} {
+	must(t, s.SaveSession("ana", suspendedDisk()))
+	for vector, name := range map[string]string{"workspace3.json": definitionFile, "session3.json": sessionFile} {
 		want, err := os.ReadFile(filepath.Join("testdata", vector))
 		must(t, err)
 		got, err := os.ReadFile(filepath.Join(s.Dir("ana"), name))
@@ -402,7 +402,7 @@ func session() Session {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"workspace.json", "workspace2.json", "workspace3.json", "session.json", "session2.json", "health.json"} {
+	for _, name := range []string{"workspace.json", "workspace2.json", "workspace3.json", "session.json", "session2.json", "session3.json", "health.json"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)

@@ -18,9 +18,11 @@ type Suspension struct {
 	QEMU      string    `json:"qemu"`      // its version, in its own words
 	Processor string    `json:"processor"` // hash of what the host's processor offers
 	Machine   string    `json:"machine"`   // hash of the machine's arguments
-	Image     string    `json:"image"`     // hash of the composed image's metadata
-	Memory    Saved     `json:"memory"`
-	Devices   Saved     `json:"devices"`
+	Image     string    `json:"image"`     // hash of the composed image's metadata, or of the disk that lies below
+	// Overlay is the seal of what a guest has written over its disk; "": it is made of files.
+	Overlay string `json:"overlay,omitempty"`
+	Memory  Saved  `json:"memory"`
+	Devices Saved  `json:"devices"`
 	// Stored is the version that holds both; zero: they are files.
 	Stored  store.ID `json:"stored"`
 	Ready   bool     `json:"ready"` // its init had finished starting
@@ -40,10 +42,17 @@ type Machine struct {
 	CPUs    int    `json:"cpus"`
 	Display string `json:"display"`
 	Network string `json:"network"`
+	// Of guests that bring their own system.
+	Firmware string `json:"firmware,omitempty"` // "": what the disk is made for
+	DiskBus  string `json:"disk_bus,omitempty"` // "": virtio
 }
 
 func (s *Suspension) check() error {
-	for _, hash := range []string{s.Processor, s.Machine, s.Image} {
+	hashes := []string{s.Processor, s.Machine, s.Image}
+	if s.Overlay != "" {
+		hashes = append(hashes, s.Overlay)
+	}
+	for _, hash := range hashes {
 		if len(hash) != 64 || strings.Trim(hash, "0123456789abcdef") != "" {
 			return fmt.Errorf("%.70q is no hash", hash)
 		}

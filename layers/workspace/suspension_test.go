@@ -29,6 +29,15 @@ func suspended() Session {
 	return rec
 }
 
+// suspendedDisk is that of one whose guest brings its own system.
+func suspendedDisk() Session {
+	rec := suspended()
+	rec.Delta = strings.Replace(rec.Delta, "delta", "overlay", 1)
+	rec.Suspension.Overlay = strings.Repeat("4", 64)
+	rec.Suspension.Options.Firmware, rec.Suspension.Options.DiskBus = "uefi", "sata"
+	return rec
+}
+
 func TestSuspendedRecord(t *testing.T) {
 	s := created(t, "ana")
 	want := suspended()
@@ -56,6 +65,7 @@ func TestImpossibleSuspensions(t *testing.T) {
 		"a path":         func(rec *Session) { rec.Suspension.Machine = strings.Repeat("../", 22)[:64] },
 		"no memory":      func(rec *Session) { rec.Suspension.Memory.Size = 0 },
 		"endless memory": func(rec *Session) { rec.Suspension.Memory.Size = 1 << 62 },
+		"no seal":        func(rec *Session) { rec.Suspension.Overlay = "4" },
 		"no devices":     func(rec *Session) { rec.Suspension.Devices.Size = -1 },
 	} {
 		rec := suspended()
@@ -72,16 +82,19 @@ func TestImpossibleSuspensions(t *testing.T) {
 	}
 }
 
-// TestSessionVersion1 reads a record from before machines were suspended.
-func TestSessionVersion1(t *testing.T) {
+// TestOlderSessions reads records from before machines were suspended, and from
+// before those with a disk were.
+func TestOlderSessions(t *testing.T) {
 	s := created(t, "ana")
-	old, err := os.ReadFile(filepath.Join("testdata", "session.json"))
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(s.Dir("ana"), sessionFile), old, 0o600))
-	got, err := s.LoadSession("ana")
-	must(t, err)
-	if diff := cmp.Diff(session(), got); diff != "" {
-		t.Error(diff)
+	for file, want := range map[string]Session{"session.json": session(), "session2.json": suspended()} {
+		old, err := os.ReadFile(filepath.Join("testdata", file))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(s.Dir("ana"), sessionFile), old, 0o600))
+		got, err := s.LoadSession("ana")
+		must(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
 	}
 }
 

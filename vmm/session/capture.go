@@ -51,6 +51,9 @@ func (h *Host) recover(ctx context.Context, name string) (got *Captured, err err
 	if err != nil {
 		return nil, err
 	}
+	if rec.State == workspace.Suspended && rec.Suspension.Overlay != "" {
+		return nil, fmt.Errorf("workspace %s %w: %w, so it is captured when its session ends (satchel run %s resumes it; satchel stop --kill %s gives its memory up, what it had written is kept)", name, workspace.ErrSuspended, ErrNoAgent, name, name)
+	}
 	if rec.State == workspace.Suspended {
 		return nil, fmt.Errorf("workspace %s %w (satchel run %s resumes it; satchel stop --kill %s gives its memory up, its files are kept)", name, workspace.ErrSuspended, name, name)
 	}

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 
 	"satchel/layers"
 	"satchel/layers/diskimage"
 	"satchel/layers/manifest"
 	"satchel/layers/workspace"
 	"satchel/store"
+	"satchel/vmm/memory"
 	"satchel/vmm/nbd"
 	"satchel/vmm/overlay"
 	"satchel/vmm/qemu"
@@ -94,82 +94,112 @@ func (s *Session) checkOptions(opt Options) error {
 // startDisk boots a guest that brings its own system.
 func (s *Session) startDisk(ctx context.Context, _ workspace.Definition, _ []workspace.Pin, opt Options) (err error) {
 	h := s.host
-	lower, _, err := h.openDisk(ctx, s.disk)
+	s.opt = opt.filled()
+	lower, found, accel, err := s.findDisk(ctx)
 	if err != nil {
 		return err
 	}
-	s.boot.ImageBytes = lower.Size()
-	if s.dir, err = makeRuntimeDir(h.Home, s.name); err != nil {
-		return err
-	}
-	found, err := h.firmware(s.name, opt.Firmware, lower)
-	if err != nil {
-		return err
-	}
-	accel, err := qemu.ProbeAccel(ctx, h.cacheDir())
-	if err != nil {
-		return err
-	}
-	s.boot.Accelerator, s.boot.AccelReason, s.boot.Kernel = accel.Name, accel.Reason, string(found.kind)
 	if err := h.Workspaces.SaveSession(s.name, *s.rec); err != nil {
+		return err
+	}
+	if err := overlay.Create(s.delta, s.baseOf(lower)); err != nil {
 		return err
 	}
 	if err := s.serveDisk(ctx, lower); err != nil {
 		return err
 	}
-	if err := s.startDiskMachine(ctx, accel, found, opt); err != nil {
+	if s.memory, err = memory.New(s.opt.Memory); err != nil {
+		return err
+	}
+	s.undo(s.memory.Close)
+	cfg := s.diskMachine(accel, found)
+	s.fingerprint = qemu.Fingerprint(cfg)
+	if err := s.startMachine(ctx, cfg); err != nil {
 		return err
 	}
 	return s.serve(context.WithoutCancel(ctx))
 }
 
-// serveDisk makes the overlay and serves it to the machine.
-func (s *Session) serveDisk(ctx context.Context, lower *diskimage.Reader) error {
-	base := overlay.Base{Version: s.disk.below.Version, Size: lower.Size()}
-	if err := overlay.Create(s.delta, base); err != nil {
-		return err
+// prepareDisk serves a suspended guest's disk again, if it is what it was.
+func (s *Session) prepareDisk(ctx context.Context, sus *workspace.Suspension) (cfg qemu.Config, err error) {
+	lower, found, accel, err := s.findDisk(ctx)
+	if err != nil {
+		return cfg, err
 	}
+	if s.imageHash != sus.Image {
+		return cfg, &stale{"the disk below is another one"}
+	}
+	seal, err := overlay.Seal(s.delta)
+	if err != nil {
+		return cfg, damaged(err)
+	}
+	if seal != sus.Overlay {
+		return cfg, &stale{"its disk was written to since it was suspended"}
+	}
+	if err := s.serveDisk(ctx, lower); err != nil {
+		return cfg, err
+	}
+	return s.diskMachine(accel, found), nil
+}
+
+// findDisk opens the disk that lies below, and finds what boots and runs it.
+func (s *Session) findDisk(ctx context.Context) (lower *diskimage.Reader, found firmware, accel qemu.Accel, err error) {
+	h := s.host
+	lower, entry, err := h.openDisk(ctx, s.disk)
+	if err != nil {
+		return lower, found, accel, err
+	}
+	s.boot.ImageBytes, s.imageHash = lower.Size(), hashDisk(entry)
+	if s.dir, err = makeRuntimeDir(h.Home, s.name); err != nil {
+		return lower, found, accel, err
+	}
+	if found, err = h.firmware(s.name, s.opt.Firmware, lower); err != nil {
+		return lower, found, accel, err
+	}
+	accel, err = qemu.ProbeAccel(ctx, h.cacheDir())
+	s.boot.Accelerator, s.boot.AccelReason, s.boot.Kernel = accel.Name, accel.Reason, string(found.kind)
+	return lower, found, accel, err
+}
+
+func (s *Session) baseOf(lower *diskimage.Reader) overlay.Base {
+	return overlay.Base{Version: s.disk.below.Version, Size: lower.Size()}
+}
+
+// serveDisk serves the disk, with what was written over it, to the machine.
+func (s *Session) serveDisk(ctx context.Context, lower *diskimage.Reader) error {
 	cached, err := overlay.NewCache(lower, filepath.Dir(s.delta))
 	if err != nil {
 		return err
 	}
 	s.undo(cached.Close)
-	d, err := overlay.Open(s.delta, cached, base.Version)
-	if err != nil {
+	if s.top, err = overlay.Open(s.delta, cached, s.baseOf(lower).Version); err != nil {
 		return err
 	}
-	s.undo(d.Close)
+	s.undo(s.top.Close)
 	l, err := listen(s.dir, nbdSocket)
 	if err != nil {
 		return err
 	}
 	s.reads = s.host.Store.Reads()
-	s.image = nbd.NewServer("", d, nbd.Options{MaxRequests: 64})
+	s.image = nbd.NewServer("", s.top, nbd.Options{MaxRequests: 64})
 	s.background(ctx, func(ctx context.Context) error { return s.image.Serve(ctx, l) })
 	return nil
 }
 
-func (s *Session) startDiskMachine(ctx context.Context, accel qemu.Accel, found firmware, opt Options) error {
+// diskMachine describes the machine of a guest that brings its own system.
+func (s *Session) diskMachine(accel qemu.Accel, found firmware) qemu.Config {
 	at := func(name string) string { return filepath.Join(s.dir, name) }
 	cfg := qemu.Config{
-		Name: s.name, Memory: cmp.Or(opt.Memory, 1<<30), CPUs: cmp.Or(opt.CPUs, min(2, runtime.NumCPU())), Accel: accel,
-		Disk:    qemu.Disk{Socket: at(nbdSocket), Bus: qemu.Bus(opt.DiskBus), Code: found.code, Vars: found.vars},
+		Name: s.name, Memory: s.opt.Memory, CPUs: s.opt.CPUs, Accel: accel,
+		Disk:    qemu.Disk{Socket: at(nbdSocket), Bus: qemu.Bus(s.opt.DiskBus), Code: found.code, Vars: found.vars},
 		Console: qemu.Console{Socket: qemu.Socket(at(consoleSocket)), Log: s.consoleLog()},
-		Display: display(opt.Display, at(vncSocket)),
-		Network: qemu.Network{Mode: qemu.NetworkMode(cmp.Or(opt.Network, string(qemu.User)))},
+		Display: display(s.opt.Display, at(vncSocket)),
+		Network: qemu.Network{Mode: qemu.NetworkMode(s.opt.Network)},
 		Log:     filepath.Join(s.host.Workspaces.Dir(s.name), "qemu.log"),
+		RAM:     s.memory,
 	}
 	if cfg.Disk.Bus == qemu.SATA {
 		cfg.Display.Device = "VGA"
 	}
-	machine, err := qemu.Start(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	s.machine = machine
-	if cfg.Display.Kind == qemu.VNC {
-		s.host.note("the screen is a VNC server on %s", cfg.Display.VNC)
-	}
-	s.undo(func() error { machine.Kill(); return nil })
-	return nil
+	return cfg
 }

@@ -41,6 +41,9 @@ func (h *Host) discard(name, data string) error {
 	if err := errors.Join(remove(overlay.MapOf(data)), sweep(data)); err != nil {
 		return fmt.Errorf("remove the captured overlay: %w", err)
 	}
+	if err := h.Workspaces.ClearMachine(name); err != nil { // which a suspension was about to keep
+		return err
+	}
 	return h.Workspaces.ClearSession(name)
 }
 

@@ -2,8 +2,10 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -238,5 +240,40 @@ func TestDiskOptionsOfFiles(t *testing.T) {
 	h := newHouse(t)
 	if _, _, err := h.Start(t.Context(), "ana", Options{Firmware: "uefi"}); err == nil || !strings.Contains(err.Error(), "made of files") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestSuspendedDiskIsKeptWhole: nothing captures from the overlay of a suspended
+// guest, until its memory is given up.
+func TestSuspendedDiskIsKeptWhole(t *testing.T) {
+	h, data := diskHouse(t)
+	h.guest(put(t, data, 6<<20, noise(3, 5000)))
+	seal, err := overlay.Seal(h.overlay("ana"))
+	must(t, err)
+	rec, err := h.Workspaces.LoadSession("ana")
+	must(t, err)
+	hash := strings.Repeat("1", 64)
+	rec.State, rec.Suspension = workspace.Suspended, &workspace.Suspension{
+		Processor: hash, Machine: hash, Image: hash, Overlay: seal, Memory: workspace.Saved{Size: 1}, Devices: workspace.Saved{Size: 1},
+	}
+	must(t, h.Workspaces.SaveSession("ana", rec))
+	must(t, os.WriteFile(h.Workspaces.MemoryFile("ana"), []byte{1}, 0o600))
+	for what, do := range map[string]func() error{
+		"capture": func() error { return second(h.Settle(t.Context(), "ana", nil)) },
+		"reset":   func() error { return second(h.Reset(t.Context(), "ana", nil)) },
+	} {
+		if err := do(); !errors.Is(err, workspace.ErrSuspended) || !errors.Is(err, ErrNoAgent) || !strings.Contains(err.Error(), "satchel run ana") {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	if now, err := overlay.Seal(h.overlay("ana")); err != nil || now != seal || !h.head("s").IsZero() {
+		t.Errorf("the overlay has changed, or was captured; error %v", err)
+	}
+	got, err := h.Drop(t.Context(), "ana")
+	if err != nil || len(got.Layers) != 1 || !bytes.Equal(h.nextDisk(), data) {
+		t.Errorf("given up: captured %+v, error %v", got, err)
+	}
+	if left := h.left(); len(left) > 0 {
+		t.Errorf("it has left %q", left)
 	}
 }

@@ -112,7 +112,15 @@ func (h *Host) wake(ctx context.Context, name string, rec workspace.Session, opt
 	}
 	s := h.newSession(name, func() error { return errors.Join(unhold(), release()) })
 	s.opt = resumed(rec.Suspension.Options, opt)
-	s.boot.Resumed, s.wasReady, s.awoken = true, rec.Suspension.Ready, make(chan struct{})
+	s.boot.Resumed, s.wasReady = true, rec.Suspension.Ready
+	if s.disk, err = h.diskOf(ctx, rec.Composed); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	if s.disk != nil {
+		s.delta = h.overlay(name)
+	} else {
+		s.awoken = make(chan struct{})
+	}
 	if err := s.load(ctx, def, &rec); err != nil {
 		return nil, errors.Join(err, s.close(), s.release())
 	}
@@ -168,7 +176,7 @@ func (s *Session) load(ctx context.Context, def workspace.Definition, rec *works
 	}
 	cfg.RAM, cfg.Incoming = s.memory, true
 	if s.fingerprint = qemu.Fingerprint(cfg); s.fingerprint != sus.Machine {
-		return &stale{"its machine is to be another one (memory, processors or network), or this program makes machines differently"}
+		return &stale{"its machine is to be another one (memory, processors, network, firmware or bus of its disk), or this program makes machines differently"}
 	}
 	if err := s.startMachine(ctx, cfg); err != nil {
 		return err
@@ -181,6 +189,9 @@ func (s *Session) load(ctx context.Context, def workspace.Definition, rec *works
 
 // prepare composes what the guest was composed of, and serves it.
 func (s *Session) prepare(ctx context.Context, def workspace.Definition, rec *workspace.Session) (cfg qemu.Config, err error) {
+	if s.disk != nil {
+		return s.prepareDisk(ctx, rec.Suspension)
+	}
 	if s.stack, err = s.host.load(ctx, def, rec.Composed); err != nil {
 		return cfg, err
 	}
@@ -293,5 +304,6 @@ func resumed(was workspace.Machine, opt Options) Options {
 	return Options{
 		Memory: cmp.Or(opt.Memory, was.Memory), CPUs: cmp.Or(opt.CPUs, was.CPUs),
 		Display: cmp.Or(opt.Display, was.Display), Network: cmp.Or(opt.Network, was.Network),
+		Firmware: cmp.Or(opt.Firmware, was.Firmware), DiskBus: cmp.Or(opt.DiskBus, was.DiskBus),
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"satchel/vmm/agent"
 	"satchel/vmm/delta"
 	"satchel/vmm/nbd"
+	"satchel/vmm/overlay"
 	"satchel/vmm/qemu"
 )
 
@@ -80,6 +81,7 @@ type Session struct {
 	delta string
 	stack *stack
 	disk  *guestDisk         // of a guest that brings its own system; then there is no stack
+	top   *overlay.Disk      // what that guest writes
 	rec   *workspace.Session // nil: a recording, which leaves no record
 	trial *trial             // nil: the versions are known to be good
 

@@ -246,6 +246,7 @@ func (o Options) filled() Options {
 	return Options{
 		Memory: cmp.Or(o.Memory, 1<<30), CPUs: cmp.Or(o.CPUs, min(2, runtime.NumCPU())),
 		Display: cmp.Or(o.Display, string(qemu.None)), Network: cmp.Or(o.Network, string(qemu.User)),
+		Firmware: o.Firmware, DiskBus: o.DiskBus,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store/durable"
 	"satchel/vmm/memory"
+	"satchel/vmm/overlay"
 	"satchel/vmm/qemu"
 )
 
@@ -29,7 +30,7 @@ var ErrOnTrial = errors.New("on trial")
 // Suspended tells what a suspension kept.
 type Suspended struct {
 	Workspace     string    `json:"workspace"`
-	Captured      *Captured `json:"captured"`       // what the layers got before
+	Captured      *Captured `json:"captured"`       // what the layers got before; nil: a disk, which is captured when its session ends
 	MemoryBytes   int64     `json:"memory_bytes"`   // that the guest had in use
 	DeviceBytes   int64     `json:"device_bytes"`   // state of the machine's devices
 	StopSeconds   float64   `json:"stop_seconds"`   // until the guest stood still and its devices were saved
@@ -45,12 +46,13 @@ type Suspended struct {
 // no file is lost. The order makes each crash leave one of two things: until
 // the record says suspended, a session that has crashed, whose disk is captured;
 // from then on a suspended one, whose files are durable.
+//
+// A guest that brings its own system has nobody who could freeze its disk. What
+// it has not written yet is in its memory, so its overlay is sealed, as it is,
+// and goes with the memory.
 func (s *Session) Suspend(ctx context.Context) (got Suspended, err error) {
 	if s.rec == nil {
 		return got, errors.New("a recording cannot be suspended")
-	}
-	if s.disk != nil {
-		return got, fmt.Errorf("workspace %s brings its own system, which has no agent to freeze its disk: it cannot be suspended (satchel stop %s)", s.name, s.name)
 	}
 	begun := time.Now()
 	s.power.Lock()
@@ -132,13 +134,15 @@ func (s *Session) stand(ctx context.Context) error {
 		}
 	}
 	begun := time.Now()
-	freezing, cancel := context.WithTimeout(ctx, frozen)
-	defer cancel()
-	if err := s.agent.Freeze(freezing, frozen); err != nil {
-		return fmt.Errorf("suspend %s: freeze the guest's disk: %w (it must be up for that)", s.name, err)
+	if s.agent != nil {
+		freezing, cancel := context.WithTimeout(ctx, frozen)
+		defer cancel()
+		if err := s.agent.Freeze(freezing, frozen); err != nil {
+			return fmt.Errorf("suspend %s: freeze the guest's disk: %w (it must be up for that)", s.name, err)
+		}
 	}
 	err := s.machine.Pause(ctx)
-	if err == nil && time.Since(begun) > frozen {
+	if err == nil && s.agent != nil && time.Since(begun) > frozen {
 		err = errors.New("the guest took too long to stop")
 	}
 	if err != nil {
@@ -152,14 +156,14 @@ func (s *Session) goOn(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, frozen)
 	defer cancel()
 	err := s.machine.Resume(ctx)
-	if err == nil {
+	if err == nil && s.agent != nil {
 		err = s.agent.Clock(ctx, time.Now())
 		s.agent.Thaw(ctx) //nolint:errcheck // it thaws by itself at the latest
 	}
 	return errors.Join(err, s.host.Workspaces.ClearMachine(s.name))
 }
 
-// save saves the machine and captures what is on its disk, both at once, and
+// save saves the machine and keeps what is on its disk, both at once, and
 // writes the record that names all of it.
 func (s *Session) save(ctx context.Context, begun time.Time, got *Suspended) error {
 	h := s.host
@@ -169,7 +173,8 @@ func (s *Session) save(ctx context.Context, begun time.Time, got *Suspended) err
 	}
 	sus := workspace.Suspension{
 		At: time.Now().UTC(), QEMU: s.machine.Version(), Machine: s.fingerprint, Image: s.imageHash,
-		Options: workspace.Machine{Memory: s.opt.Memory, CPUs: s.opt.CPUs, Display: s.opt.Display, Network: s.opt.Network}, Ready: s.Status().Ready,
+		Options: workspace.Machine{Memory: s.opt.Memory, CPUs: s.opt.CPUs, Display: s.opt.Display, Network: s.opt.Network,
+			Firmware: s.opt.Firmware, DiskBus: s.opt.DiskBus}, Ready: s.Status().Ready,
 	}
 	var err error
 	if sus.Processor, err = qemu.Processor(); err != nil {
@@ -180,16 +185,12 @@ func (s *Session) save(ctx context.Context, begun time.Time, got *Suspended) err
 	}
 	s.step("devices")
 	got.StopSeconds = time.Since(begun).Seconds()
-	captured := make(chan error, 1)
-	go func() {
-		c, err := h.commit(ctx, s.name, s.rec, s.stack, s.delta)
-		got.Captured = &c
-		captured <- err
-	}()
+	kept := make(chan error, 1)
+	go func() { kept <- s.keepDisk(ctx, &sus, got) }()
 	memoryBegun := time.Now()
 	sum, err := memory.Save(ctx, s.memory, h.Workspaces.MemoryFile(s.name))
 	got.MemorySeconds = time.Since(memoryBegun).Seconds()
-	if err = errors.Join(err, <-captured); err != nil {
+	if err = errors.Join(err, <-kept); err != nil {
 		return err
 	}
 	s.step("memory")
@@ -199,6 +200,22 @@ func (s *Session) save(ctx context.Context, begun time.Time, got *Suspended) err
 	sus.Memory = workspace.Saved(sum)
 	got.MemoryBytes, got.DeviceBytes = sum.Pages*memory.Page, sus.Devices.Size
 	return s.record(sus)
+}
+
+// keepDisk captures what is on the delta disk, or seals the overlay: all that
+// was answered is durable then, and nothing else can have been written when the
+// guest goes on.
+func (s *Session) keepDisk(ctx context.Context, sus *workspace.Suspension, got *Suspended) (err error) {
+	if s.disk == nil {
+		c, err := s.host.commit(ctx, s.name, s.rec, s.stack, s.delta)
+		got.Captured = &c
+		return err
+	}
+	if err := s.top.Flush(); err != nil {
+		return err
+	}
+	sus.Overlay, err = overlay.Seal(s.delta)
+	return err
 }
 
 // record makes the session a suspended one.
@@ -259,6 +276,17 @@ func hashImage(image *erofs.Image, tree layers.Tree) string {
 		for _, x := range tree[i].Extents {
 			sum.Write(x.ID[:])
 		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// hashDisk names a disk: the hash of the names of all its chunks.
+func hashDisk(e *layers.Entry) string {
+	sum := sha256.New()
+	fmt.Fprintln(sum, e.Size)
+	for _, x := range e.Extents {
+		sum.Write(x.ID[:])
+		fmt.Fprintln(sum, x.Len)
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }

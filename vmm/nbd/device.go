@@ -17,6 +17,7 @@ type device struct {
 	zero   Zeroer
 	alloc  Allocator
 	prompt Prompter
+	filer  Filer
 	count  counters
 }
 
@@ -24,6 +25,7 @@ func newDevice(e Export) *device {
 	d := &device{Export: e, size: max(e.Size(), 0)}
 	d.alloc, _ = e.(Allocator)
 	d.prompt, _ = e.(Prompter)
+	d.filer, _ = e.(Filer)
 	d.count.touched = newTouched(d.size)
 	if w, ok := e.(io.WriterAt); ok {
 		d.write = w
@@ -64,6 +66,11 @@ func (d *device) read(b []byte, off int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("read at %d: %w", off, err)
+}
+
+// source is the [source] that reads.
+func (d *device) source(b []byte, off int64) (piece, error) {
+	return piece{data: b}, d.read(b, off)
 }
 
 // change does a write, trim or zeroing, and makes it durable if fua is set.

@@ -1,9 +1,6 @@
 package nbd
 
-import (
-	"encoding/binary"
-	"net"
-)
+import "encoding/binary"
 
 // maxRuns is how many runs one reply tells; a client asks again for the rest.
 const maxRuns = 1024
@@ -43,7 +40,7 @@ func (t *transmission) do(r *request, refused errno) reply {
 // told.
 func (t *transmission) doRead(r *request) reply {
 	data := getBuffer(int(r.length))
-	answer, err := t.readRuns(r, *data, t.device.read)
+	answer, err := t.readRuns(r, *data, t.device.source)
 	if err != nil {
 		putBuffer(data)
 		return t.fail(r, errnoOf(err))
@@ -52,33 +49,39 @@ func (t *transmission) doRead(r *request) reply {
 	return answer
 }
 
-// readRuns reads into b and makes the reply, with holes left out where the
-// client can take that.
-func (t *transmission) readRuns(r *request, b []byte, read func(b []byte, off int64) error) (reply, error) {
+// A source brings what lies at an offset, in b or otherwise.
+type source func(b []byte, off int64) (piece, error)
+
+// readRuns makes the reply to a read, with holes left out where the client can
+// take that. What is read into memory goes to b.
+func (t *transmission) readRuns(r *request, b []byte, from source) (reply, error) {
 	off := int64(r.off)
 	if !t.structured {
-		return t.simple(r, errNone, b), read(b, off)
+		p, err := from(b, off)
+		answer := t.simple(r, errNone, nil)
+		answer.pieces = append(answer.pieces, p)
+		return answer, err
 	}
 	if r.flags&cmdDF != 0 || t.device.alloc == nil {
-		pieces := net.Buffers(dataChunk(r, off, b))
-		finish(pieces[0])
-		return reply{pieces: pieces}, read(b, off)
+		head := dataChunk(r, off, len(b))
+		finish(head)
+		p, err := from(b, off)
+		return reply{pieces: []piece{{data: head}, p}}, err
 	}
-	var pieces net.Buffers
+	var pieces []piece
 	var head []byte
 	for run := range merged(t.device.runs(off, int64(len(b)))) {
-		part := b[:run.Length]
 		if run.Zero {
 			head = holeChunk(r, off, run.Length)
-			pieces = append(pieces, head)
+			pieces = append(pieces, piece{data: head})
 			t.device.count.read(off, run.Length)
 		} else {
-			if err := read(part, off); err != nil {
+			p, err := from(b[:run.Length], off)
+			if err != nil {
 				return reply{}, err
 			}
-			chunk := dataChunk(r, off, part)
-			head = chunk[0]
-			pieces = append(pieces, chunk...)
+			head = dataChunk(r, off, int(run.Length))
+			pieces = append(pieces, piece{data: head}, p)
 		}
 		b, off = b[run.Length:], off+run.Length
 	}
@@ -99,7 +102,7 @@ func (t *transmission) blockStatus(r *request) reply {
 		}
 	}
 	binary.BigEndian.PutUint32(b[16:], uint32(len(b)-20))
-	return reply{pieces: net.Buffers{b}}
+	return reply{pieces: []piece{{data: b}}}
 }
 
 // warm reads a range so that the export has it at hand later.

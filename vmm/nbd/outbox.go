@@ -1,7 +1,9 @@
 package nbd
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -30,7 +32,7 @@ type outbox struct {
 // A sending is some replies that are being sent.
 type sending struct {
 	replies []reply
-	pieces  net.Buffers // of those, what is still to be sent
+	pieces  []piece // of those, what is still to be sent
 }
 
 func newOutbox(nc net.Conn, free func(*reply)) *outbox {
@@ -54,7 +56,7 @@ func (o *outbox) put(replies ...reply) {
 		if s, sends = o.next(); !sends {
 			return
 		}
-		if err := o.now(&s); err != nil {
+		if err := o.send(&s, false); err != nil {
 			o.fail(err)
 		} else if len(s.pieces) > 0 {
 			o.rest <- s
@@ -96,45 +98,81 @@ func (o *outbox) fail(err error) {
 	o.conn.Close()
 }
 
-// maxPieces is how many pieces one system call takes, see sysconf(3).
-const maxPieces = 1024
-
-// now sends what the connection takes without waiting.
-func (o *outbox) now(s *sending) error {
+// send sends what the connection takes without waiting, or else all.
+func (o *outbox) send(s *sending, wait bool) error {
 	if o.raw == nil {
-		return nil
+		return o.copyOut(s, wait)
 	}
-	for len(s.pieces) > 0 {
-		var n int
-		var failed error
-		err := o.raw.Write(func(fd uintptr) bool {
-			n, failed = unix.SendmsgBuffers(int(fd), s.pieces[:min(len(s.pieces), maxPieces)], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-			return true
-		})
-		switch {
-		case err != nil:
-			return err
-		case failed == unix.EAGAIN: //nolint:errorlint // a system call returns just that
-			return nil
-		case failed != nil && failed != unix.EINTR: //nolint:errorlint // the same
-			return failed
+	var failed error
+	err := o.raw.Write(func(fd uintptr) bool {
+		for len(s.pieces) > 0 && failed == nil {
+			var n int
+			n, failed = sendSome(int(fd), s.pieces)
+			switch {
+			case failed == unix.EAGAIN: //nolint:errorlint // a system call returns just that
+				failed = nil
+				return !wait
+			case failed == unix.EINTR: //nolint:errorlint // the same
+				failed = nil
+			case n == 0 && failed == nil:
+				failed = io.ErrUnexpectedEOF // a file that was cut off
+			default:
+				s.pieces = consume(s.pieces, n)
+			}
 		}
-		consume(&s.pieces, max(n, 0))
+		return true
+	})
+	return errors.Join(err, failed)
+}
+
+// copyOut is send for connections that are no sockets: they wait.
+func (o *outbox) copyOut(s *sending, wait bool) error {
+	for wait && len(s.pieces) > 0 {
+		if _, err := o.conn.Write(s.pieces[0].data); err != nil {
+			return err
+		}
+		s.pieces = s.pieces[1:]
 	}
 	return nil
 }
 
+// maxPieces is how many pieces one system call takes, see sysconf(3).
+const maxPieces = 1024
+
+// sendSome sends the first pieces, those that go by one system call.
+func sendSome(fd int, pieces []piece) (int, error) {
+	if p := pieces[0]; p.file != nil {
+		off := p.off
+		return unix.Sendfile(fd, int(p.file.Fd()), &off, int(p.n))
+	}
+	var data [16][]byte
+	all, flags := data[:0], unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL
+	for _, p := range pieces[:min(len(pieces), maxPieces)] {
+		if p.file != nil {
+			flags |= unix.MSG_MORE
+			break
+		}
+		all = append(all, p.data)
+	}
+	return unix.SendmsgBuffers(fd, all, nil, nil, flags)
+}
+
 // consume takes the first n bytes off.
-func consume(pieces *net.Buffers, n int) {
-	p := *pieces
-	for len(p) > 0 && n >= len(p[0]) {
-		n -= len(p[0])
-		p = p[1:]
+func consume(p []piece, n int) []piece {
+	for n > 0 {
+		if size := max(int(p[0].n), len(p[0].data)); n >= size {
+			n -= size
+			p = p[1:]
+			continue
+		}
+		if p[0].file != nil {
+			p[0].off, p[0].n = p[0].off+int64(n), p[0].n-int64(n)
+		} else {
+			p[0].data = p[0].data[n:]
+		}
+		n = 0
 	}
-	if n > 0 {
-		p[0] = p[0][n:]
-	}
-	*pieces = p
+	return p
 }
 
 // run sends what had to wait, and all that comes meanwhile.
@@ -142,7 +180,7 @@ func (o *outbox) run() {
 	defer close(o.done)
 	for s := range o.rest {
 		for ok := true; ok; s, ok = o.next() {
-			if _, err := s.pieces.WriteTo(o.conn); err != nil {
+			if err := o.send(&s, true); err != nil {
 				o.fail(err)
 			}
 			o.sent(s)

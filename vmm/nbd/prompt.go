@@ -1,6 +1,9 @@
 package nbd
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // A Prompter is an export that can tell what it need not wait for: neither for a
 // disk nor for anybody else. Such a request is done at once, which is cheaper
@@ -12,14 +15,30 @@ type Prompter interface {
 	TryWriteAt(p []byte, off int64) bool
 }
 
-// maxPrompt is the longest range that is tried, in bytes: of more, copying takes
-// longer than it takes to have somebody else do it meanwhile.
+// A Filer is an export of which parts lie in files, from which the kernel sends
+// them without copying. What is written there before the client has taken it may
+// be sent in place of what was there: for two requests at the same time, that is
+// as good.
+type Filer interface {
+	// InFile returns the file that holds a range, at the same offset and in the
+	// host's memory, or nil if there is none. It stays open as long as the export.
+	InFile(off, length int64) *os.File
+}
+
+// maxPrompt is the longest range that is copied before the next request is looked
+// at, in bytes: of more, copying takes longer than it takes to have somebody else
+// do it meanwhile.
 const maxPrompt = 64 << 10
 
 // small reports whether a request may be tried.
 func (t *transmission) small(r *request) bool {
-	return t.device.prompt != nil && r.length <= maxPrompt &&
-		(r.cmd == cmdRead || r.cmd == cmdWrite && r.flags&cmdFUA == 0)
+	switch r.cmd {
+	case cmdRead:
+		return t.device.prompt != nil && (r.length <= maxPrompt || t.device.filer != nil && t.out.raw != nil)
+	case cmdWrite:
+		return t.device.prompt != nil && r.length <= maxPrompt && r.flags&cmdFUA == 0
+	}
+	return false
 }
 
 // try does a small request if that takes no waiting.
@@ -34,7 +53,7 @@ func (t *transmission) try(r *request) (answer reply, ok bool) {
 		return t.simple(r, errNone, nil), true
 	}
 	data := getBuffer(int(r.length))
-	answer, err := t.readRuns(r, *data, d.tryRead)
+	answer, err := t.readRuns(r, *data, d.atHand)
 	if err != nil {
 		putBuffer(data)
 		return reply{}, false
@@ -45,11 +64,19 @@ func (t *transmission) try(r *request) (answer reply, ok bool) {
 
 var errSlow = errors.New("it would take a while")
 
-// tryRead is read for what need not wait.
-func (d *device) tryRead(b []byte, off int64) error {
-	if !d.prompt.TryReadAt(b, off) {
-		return errSlow
+// atHand is the [source] of what need not be waited for.
+func (d *device) atHand(b []byte, off int64) (p piece, err error) {
+	n := int64(len(b))
+	if n > maxPrompt {
+		if d.filer != nil {
+			p = piece{file: d.filer.InFile(off, n), off: off, n: n}
+		}
+		if p.file == nil {
+			return p, errSlow
+		}
+	} else if p.data = b; !d.prompt.TryReadAt(b, off) {
+		return p, errSlow
 	}
-	d.count.read(off, int64(len(b)))
-	return nil
+	d.count.read(off, n)
+	return p, nil
 }

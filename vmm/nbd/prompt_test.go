@@ -3,6 +3,8 @@ package nbd_test
 import (
 	"bytes"
 	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,11 +96,41 @@ func TestPromptRequests(t *testing.T) {
 	}
 }
 
+// A filed is a memory whose every other MiB lies in a file too.
+type filed struct {
+	*promptly
+	file *os.File
+	sent atomic.Int64 // ranges that were sent from it
+}
+
+func newFiled(t *testing.T, size int) *filed {
+	t.Helper()
+	f := &filed{promptly: &promptly{memory: newMemory(size).fill(0, size)}}
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, f.data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if f.file, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.file.Close() })
+	return f
+}
+
+func (f *filed) InFile(off, _ int64) *os.File {
+	if off>>20%2 == 1 {
+		return nil
+	}
+	f.sent.Add(1)
+	return f.file
+}
+
 // TestClientThatReadsLate: replies that nobody takes hold up no request, and come
-// whole in the end.
+// whole in the end, those from memory and those from a file.
 func TestClientThatReadsLate(t *testing.T) {
 	const reads, size = 40, 1 << 20
-	m := &promptly{memory: newMemory(reads*size).fill(0, reads*size)}
+	m := newFiled(t, reads*size)
 	c := dialSocket(t, m, nbd.Options{MaxRequests: 64}, true)
 	want, _, _ := m.state()
 	for i := range uint64(reads) {
@@ -117,4 +149,21 @@ func TestClientThatReadsLate(t *testing.T) {
 			t.Errorf("read %d brought something else", i)
 		}
 	}
+	if n := m.sent.Load(); n != reads/2 {
+		t.Errorf("%d reads came from the file, want %d", n, reads/2)
+	}
+}
+
+// TestFileThatEnds: a file that lacks what its export promised ends the
+// connection, since the reply has begun.
+func TestFileThatEnds(t *testing.T) {
+	const size = 1 << 20
+	m := newFiled(t, size)
+	if err := m.file.Truncate(size / 2); err != nil {
+		t.Fatal(err)
+	}
+	c := dialSocket(t, m, nbd.Options{}, true)
+	c.ask(1, 0, read, 0, size)
+	c.read(28 + size/2) // the head of a chunk, and what there was
+	c.closed()
 }

@@ -2,13 +2,21 @@ package nbd
 
 import (
 	"encoding/binary"
-	"net"
+	"os"
 )
+
+// A piece of a reply is some bytes, or a part of a file.
+type piece struct {
+	data []byte
+	file *os.File // nil: data
+	off  int64    // in the file
+	n    int64    // bytes of the file
+}
 
 // A reply is what goes to the client for one request: a list of pieces that
 // are written in one go.
 type reply struct {
-	pieces net.Buffers
+	pieces []piece
 	data   *[]byte // pooled, goes back when the reply is written
 	cost   int64   // bytes in flight that end with it
 }
@@ -19,9 +27,9 @@ func (t *transmission) simple(r *request, e errno, data []byte) reply {
 	b = binary.BigEndian.AppendUint32(b, uint32(e))
 	b = binary.BigEndian.AppendUint64(b, r.cookie)
 	if len(data) == 0 {
-		return reply{pieces: net.Buffers{b}}
+		return reply{pieces: []piece{{data: b}}}
 	}
-	return reply{pieces: net.Buffers{b, data}}
+	return reply{pieces: []piece{{data: b}, {data: data}}}
 }
 
 // fail is the reply to a request that was refused or failed.
@@ -31,7 +39,7 @@ func (t *transmission) fail(r *request, e errno) reply {
 	if t.structured && (r.cmd == cmdRead || r.cmd == cmdBlockStatus) {
 		b := chunkHead(r, chunkDone, chunkError, 6)
 		b = binary.BigEndian.AppendUint32(b, uint32(e))
-		return reply{pieces: net.Buffers{binary.BigEndian.AppendUint16(b, 0)}}
+		return reply{pieces: []piece{{data: binary.BigEndian.AppendUint16(b, 0)}}}
 	}
 	return t.simple(r, e, nil)
 }
@@ -45,10 +53,9 @@ func chunkHead(r *request, flags, kind uint16, n int) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(n))
 }
 
-// dataChunk carries bytes read at off.
-func dataChunk(r *request, off int64, data []byte) [][]byte {
-	b := chunkHead(r, 0, chunkData, 8+len(data))
-	return [][]byte{binary.BigEndian.AppendUint64(b, uint64(off)), data}
+// dataChunk says that n bytes read at off follow.
+func dataChunk(r *request, off int64, n int) []byte {
+	return binary.BigEndian.AppendUint64(chunkHead(r, 0, chunkData, 8+n), uint64(off))
 }
 
 // holeChunk says that n bytes at off are zeroes.

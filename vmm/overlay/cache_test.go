@@ -102,13 +102,13 @@ func TestCacheTries(t *testing.T) {
 	defer c.Close()
 	got, want := make([]byte, 9000), make([]byte, 9000)
 	off := int64(unitSize - 100)
-	if c.TryReadAt(got, off) || lower.read.Load() > 0 {
+	if c.TryReadAt(got, off) || c.InFile(off, 9000) != nil || lower.read.Load() > 0 {
 		t.Error("it had what nobody had read")
 	}
 	if _, err := c.ReadAt(make([]byte, 1), 0); err != nil {
 		t.Fatal(err)
 	}
-	if c.TryReadAt(got, off) {
+	if c.TryReadAt(got, off) || c.InFile(off, 9000) != nil {
 		t.Error("it had what lies in two units, of which one was read")
 	}
 	if _, err := c.ReadAt(want, off); err != nil {
@@ -119,5 +119,10 @@ func TestCacheTries(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Error("other bytes")
+	}
+	if f := c.InFile(off, 9000); f != nil { // the kernel can tell
+		if _, err := f.ReadAt(got, off); err != nil || !bytes.Equal(got, want) {
+			t.Error("other bytes in the file", err)
+		}
 	}
 }

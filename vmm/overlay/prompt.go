@@ -1,11 +1,17 @@
 package overlay
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // A prompt is a file, or a lower, that can tell what it has at hand.
 type prompt interface {
 	// TryReadAt fills p, or returns false if it would have to wait for that, or fails.
 	TryReadAt(p []byte, off int64) bool
+	// InFile is the file that has a range in memory, at the same offset, or nil.
+	InFile(off, n int64) *os.File
 }
 
 // TryReadAt implements [satchel/vmm/nbd.Prompter]: it fills p with what the
@@ -29,6 +35,22 @@ func (d *Disk) TryReadAt(p []byte, off int64) bool {
 	return true
 }
 
+// InFile implements [satchel/vmm/nbd.Filer].
+func (d *Disk) InFile(off, n int64) *os.File {
+	if d.check(off, n) != nil {
+		return nil
+	}
+	written, until := d.run(off, off+n)
+	from := d.promptLower
+	if written {
+		from = d.promptData
+	}
+	if from == nil || until < off+n {
+		return nil
+	}
+	return from.InFile(off, n)
+}
+
 // TryWriteAt implements [satchel/vmm/nbd.Prompter]: it writes what needs nothing
 // from below, into the host's memory.
 func (d *Disk) TryWriteAt(p []byte, off int64) bool {
@@ -49,19 +71,39 @@ func (d *Disk) TryWriteAt(p []byte, off int64) bool {
 // TryReadAt implements prompt.
 func (c *Cache) TryReadAt(p []byte, off int64) bool {
 	from, ok := c.file.(prompt)
-	if !ok {
-		return false
+	return ok && c.has(off, int64(len(p))) && from.TryReadAt(p, off)
+}
+
+// InFile implements prompt.
+func (c *Cache) InFile(off, n int64) *os.File {
+	from, ok := c.file.(prompt)
+	if !ok || !c.has(off, n) {
+		return nil
 	}
-	for unit := off / unitSize; unit*unitSize < off+int64(len(p)); unit++ {
-		if !c.have.get(unit) {
-			return false
-		}
-	}
-	return from.TryReadAt(p, off)
+	return from.InFile(off, n)
+}
+
+// has reports whether all of a range was brought in.
+func (c *Cache) has(off, n int64) bool {
+	first, last := off/unitSize, (off+n+unitSize-1)/unitSize
+	return off >= 0 && off+n <= c.Size() && c.have.next(first, last, false) == last
 }
 
 // TryReadAt implements prompt: the page cache has it, or not.
 func (f osFile) TryReadAt(p []byte, off int64) bool {
 	n, err := unix.Preadv2(int(f.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
 	return err == nil && n == len(p)
+}
+
+// InFile implements prompt.
+func (f osFile) InFile(off, n int64) *os.File {
+	var in unix.Cachestat_t
+	if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &in, 0); err != nil {
+		return nil // a kernel before 6.5
+	}
+	page := int64(os.Getpagesize())
+	if int64(in.Cache) < (off+n+page-1)/page-off/page {
+		return nil
+	}
+	return f.File
 }

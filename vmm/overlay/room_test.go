@@ -84,4 +84,12 @@ func TestTriesOfADisk(t *testing.T) {
 	if _, err := d.ReadAt(b, BlockSize); err != nil || b[8] != 7 || b[9] != 8 || b[10] != 7 {
 		t.Errorf("reads %v, error %v", b[8:11], err)
 	}
+	if f := d.InFile(BlockSize, BlockSize); f != nil { // the kernel can tell
+		if _, err := f.ReadAt(b, BlockSize); err != nil || b[8] != 7 || b[9] != 8 {
+			t.Errorf("the file has %v, error %v", b[8:11], err)
+		}
+	}
+	if d.InFile(0, 2*BlockSize) != nil || d.InFile(2*BlockSize, 1) != nil || d.InFile(BlockSize, d.size) != nil {
+		t.Error("the file is said to have what was not written")
+	}
 }

@@ -120,28 +120,6 @@ func (s *Session) startDisk(ctx context.Context, _ workspace.Definition, _ []wor
 	return s.serve(context.WithoutCancel(ctx))
 }
 
-// prepareDisk serves a suspended guest's disk again, if it is what it was.
-func (s *Session) prepareDisk(ctx context.Context, sus *workspace.Suspension) (cfg qemu.Config, err error) {
-	lower, found, accel, err := s.findDisk(ctx)
-	if err != nil {
-		return cfg, err
-	}
-	if s.imageHash != sus.Image {
-		return cfg, &stale{"the disk below is another one"}
-	}
-	seal, err := overlay.Seal(s.delta)
-	if err != nil {
-		return cfg, damaged(err)
-	}
-	if seal != sus.Overlay {
-		return cfg, &stale{"its disk was written to since it was suspended"}
-	}
-	if err := s.serveDisk(ctx, lower); err != nil {
-		return cfg, err
-	}
-	return s.diskMachine(accel, found), nil
-}
-
 // findDisk opens the disk that lies below, and finds what boots and runs it.
 func (s *Session) findDisk(ctx context.Context) (lower *diskimage.Reader, found firmware, accel qemu.Accel, err error) {
 	h := s.host

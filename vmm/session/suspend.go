@@ -20,7 +20,6 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store/durable"
 	"satchel/vmm/memory"
-	"satchel/vmm/overlay"
 	"satchel/vmm/qemu"
 )
 
@@ -202,22 +201,6 @@ func (s *Session) save(ctx context.Context, begun time.Time, got *Suspended) err
 	return s.record(sus)
 }
 
-// keepDisk captures what is on the delta disk, or seals the overlay: all that
-// was answered is durable then, and nothing else can have been written when the
-// guest goes on.
-func (s *Session) keepDisk(ctx context.Context, sus *workspace.Suspension, got *Suspended) (err error) {
-	if s.disk == nil {
-		c, err := s.host.commit(ctx, s.name, s.rec, s.stack, s.delta)
-		got.Captured = &c
-		return err
-	}
-	if err := s.top.Flush(); err != nil {
-		return err
-	}
-	sus.Overlay, err = overlay.Seal(s.delta)
-	return err
-}
-
 // record makes the session a suspended one.
 func (s *Session) record(sus workspace.Suspension) error {
 	rec := *s.rec
@@ -276,17 +259,6 @@ func hashImage(image *erofs.Image, tree layers.Tree) string {
 		for _, x := range tree[i].Extents {
 			sum.Write(x.ID[:])
 		}
-	}
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// hashDisk names a disk: the hash of the names of all its chunks.
-func hashDisk(e *layers.Entry) string {
-	sum := sha256.New()
-	fmt.Fprintln(sum, e.Size)
-	for _, x := range e.Extents {
-		sum.Write(x.ID[:])
-		fmt.Fprintln(sum, x.Len)
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }

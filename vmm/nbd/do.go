@@ -33,7 +33,7 @@ func (t *transmission) do(r *request, refused errno) reply {
 	if err != nil {
 		return t.fail(r, errnoOf(err))
 	}
-	return t.simple(r, errNone, nil)
+	return t.simple(r, errNone)
 }
 
 // doRead reads the whole range before it replies, so that an error can still be
@@ -58,7 +58,7 @@ func (t *transmission) readRuns(r *request, b []byte, from source) (reply, error
 	off := int64(r.off)
 	if !t.structured {
 		p, err := from(b, off)
-		answer := t.simple(r, errNone, nil)
+		answer := t.simple(r, errNone)
 		answer.pieces = append(answer.pieces, p)
 		return answer, err
 	}

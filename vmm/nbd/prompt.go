@@ -2,6 +2,8 @@ package nbd
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 )
 
@@ -50,7 +52,7 @@ func (t *transmission) try(r *request) (answer reply, ok bool) {
 		}
 		d.count.written.Add(int64(r.length))
 		putBuffer(r.data)
-		return t.simple(r, errNone, nil), true
+		return t.simple(r, errNone), true
 	}
 	data := getBuffer(int(r.length))
 	answer, err := t.readRuns(r, *data, d.atHand)
@@ -79,4 +81,35 @@ func (d *device) atHand(b []byte, off int64) (p piece, err error) {
 	}
 	d.count.read(off, n)
 	return p, nil
+}
+
+// maxPiece is how much of a large write is written at once, in bytes: not more
+// than the kernel keeps of what a client sends, so that it sends on meanwhile.
+const maxPiece = 128 << 10
+
+// stream does a large write in pieces as they arrive, and reports whether all of
+// it is done. Of what takes a while the request is left, with its data.
+func (t *transmission) stream(r *request, refused errno) (whole bool, err error) {
+	if refused != errNone || r.cmd != cmdWrite || t.device.prompt == nil || r.length <= maxPrompt || r.flags&cmdFUA != 0 {
+		return false, nil
+	}
+	buf := getBuffer(maxPiece)
+	defer putBuffer(buf)
+	for r.length > 0 {
+		b := (*buf)[:min(r.length, maxPiece-uint32(r.off%maxPiece))] // so that they end between blocks
+		if _, err := io.ReadFull(t.in, b); err != nil {
+			return false, fmt.Errorf("read data of a write: %w", err)
+		}
+		if !t.device.prompt.TryWriteAt(b, int64(r.off)) {
+			r.data = getBuffer(int(r.length))
+			if _, err := io.ReadFull(t.in, (*r.data)[copy(*r.data, b):]); err != nil {
+				putBuffer(r.data)
+				return false, fmt.Errorf("read data of a write: %w", err)
+			}
+			return false, nil
+		}
+		t.device.count.written.Add(int64(len(b)))
+		r.off, r.length = r.off+uint64(len(b)), r.length-uint32(len(b))
+	}
+	return true, nil
 }

@@ -96,6 +96,42 @@ func TestPromptRequests(t *testing.T) {
 	}
 }
 
+// TestLargeWrites: of a write that is done as it arrives, the rest is done
+// otherwise from where it takes a while or fails.
+func TestLargeWrites(t *testing.T) {
+	const size = 1 << 20
+	m := &promptly{memory: newMemory(4 * size)}
+	c := dialSocket(t, m, nbd.Options{}, true)
+	want, _, _ := m.state()
+	for i, tt := range []struct {
+		off, n int
+		bad    int64
+		errno  uint32
+	}{
+		{0, size, -1, 0},
+		{size + 100, size, -1, 0}, // of pieces some take a while
+		{block, 300 << 10, -1, 0},
+		{5 * block, size, 700 << 10, eio},
+		{2 * size, size, -1, 0},
+	} {
+		m.bad = tt.bad
+		data := bytes.Repeat([]byte{byte(i + 1)}, tt.n)
+		c.failsWith(tt.errno, 0, write, uint64(tt.off), uint32(tt.n), data...)
+		got, _, _ := m.state()
+		if tt.errno != 0 { // what failed may have been done in part
+			copy(want, got)
+			continue
+		}
+		copy(want[tt.off:], data)
+		if !bytes.Equal(got, want) {
+			t.Errorf("write %d wrote something else", i)
+		}
+	}
+	if m.done.Load() == 0 {
+		t.Error("none was done as it arrived")
+	}
+}
+
 // A filed is a memory whose every other MiB lies in a file too.
 type filed struct {
 	*promptly

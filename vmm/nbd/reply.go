@@ -21,15 +21,12 @@ type reply struct {
 	cost   int64   // bytes in flight that end with it
 }
 
-// simple is a simple reply, with a read's data if there is any.
-func (t *transmission) simple(r *request, e errno, data []byte) reply {
+// simple is a simple reply, which a read's data may follow.
+func (t *transmission) simple(r *request, e errno) reply {
 	b := binary.BigEndian.AppendUint32(make([]byte, 0, 16), magicSimple)
 	b = binary.BigEndian.AppendUint32(b, uint32(e))
 	b = binary.BigEndian.AppendUint64(b, r.cookie)
-	if len(data) == 0 {
-		return reply{pieces: []piece{{data: b}}}
-	}
-	return reply{pieces: []piece{{data: b}, {data: data}}}
+	return reply{pieces: []piece{{data: b}}}
 }
 
 // fail is the reply to a request that was refused or failed.
@@ -41,7 +38,7 @@ func (t *transmission) fail(r *request, e errno) reply {
 		b = binary.BigEndian.AppendUint32(b, uint32(e))
 		return reply{pieces: []piece{{data: binary.BigEndian.AppendUint16(b, 0)}}}
 	}
-	return t.simple(r, e, nil)
+	return t.simple(r, e)
 }
 
 // chunkHead begins a chunk whose payload has n bytes.

@@ -85,9 +85,19 @@ func (t *transmission) read(workers *sync.WaitGroup) error {
 		if err != nil {
 			return err
 		}
-		if err := t.readPayload(&r, refused == errNone); err != nil {
+		whole, err := t.stream(&r, refused)
+		if err == nil && !whole {
+			err = t.readPayload(&r, refused == errNone)
+		}
+		if err != nil {
 			t.release(cost)
 			return err
+		}
+		if whole {
+			answer := t.simple(&r, errNone)
+			answer.cost = cost
+			t.prompt = append(t.prompt, answer)
+			continue
 		}
 		if refused == errNone && t.small(&r) {
 			if answer, ok := t.try(&r); ok {
@@ -146,7 +156,7 @@ func (t *transmission) next() (request, error) {
 
 // readPayload reads the data of a write, or skips it when it is not wanted.
 func (t *transmission) readPayload(r *request, wanted bool) error {
-	if r.cmd != cmdWrite {
+	if r.cmd != cmdWrite || r.data != nil {
 		return nil
 	}
 	var err error

@@ -91,7 +91,7 @@ func open(data, file File, mapBytes int64, lower Lower, on store.ID) (*Disk, err
 			base.Version.Short(), base.Size, on.Short(), lower.Size())
 	}
 	blocks := (base.Size + BlockSize - 1) / BlockSize
-	d := &Disk{lower: lower, size: base.Size, data: data, file: file, present: bits, fresh: newFreshBits(blocks), room: newRoom(bits, base.Size)}
+	d := &Disk{lower: lower, size: base.Size, data: data, file: file, present: bits, fresh: newFreshBits(blocks), room: newRoom(bits, base.Size), early: newEarly(data)}
 	d.promptLower, _ = lower.(prompt)
 	d.promptData, _ = data.(prompt)
 	return d, nil

@@ -78,6 +78,7 @@ type Disk struct {
 	present bitmap
 	fresh   freshBits
 	room    *room
+	early   *early
 
 	promptLower, promptData prompt // nil: cannot tell
 
@@ -162,6 +163,7 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 		return n, fmt.Errorf("write disk at %d: %w", off, err)
 	}
 	d.mark(first, last+1)
+	d.early.wrote(off, int64(n))
 	return n, nil
 }
 
@@ -262,6 +264,7 @@ func (d *Disk) clear(from, to int64) error {
 
 // Close flushes the disk and closes its files.
 func (d *Disk) Close() error {
+	d.early.close()
 	return errors.Join(d.Flush(), d.data.Close(), d.file.Close())
 }
 

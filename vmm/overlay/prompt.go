@@ -65,6 +65,7 @@ func (d *Disk) TryWriteAt(p []byte, off int64) bool {
 		return false
 	}
 	d.mark(off/BlockSize, (end-1)/BlockSize+1)
+	d.early.wrote(off, int64(len(p)))
 	return true
 }
 

@@ -1,9 +1,7 @@
 package benchmarks
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -34,7 +32,7 @@ func BenchmarkOverlay(b *testing.B) {
 	}
 	raw := os.Getenv("SATCHEL_DISK")
 	if raw == "" {
-		raw = noisyDisk(b)
+		raw = noisyDisk(b, 2<<20)
 	}
 	st, tree := importDisk(b, raw)
 	for _, job := range []string{"read-1m", "write-1m", "randread-4k", "randwrite-4k"} {
@@ -55,8 +53,8 @@ func BenchmarkOverlay(b *testing.B) {
 	}
 }
 
-// noisyDisk writes a disk of 1 GiB, half of it noise.
-func noisyDisk(b *testing.B) string {
+// noisyDisk writes a disk of 1 GiB with a MiB of noise every so many bytes.
+func noisyDisk(b *testing.B, every int64) string {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "raw")
 	f, err := os.Create(file)
@@ -66,7 +64,7 @@ func noisyDisk(b *testing.B) string {
 	defer f.Close()
 	r := rand.NewChaCha8([32]byte{1})
 	block := make([]byte, 1<<20)
-	for at := int64(0); at < 1<<30; at += 2 << 20 {
+	for at := int64(0); at < 1<<30; at += every {
 		r.Read(block) //nolint:errcheck // never fails
 		if _, err := f.WriteAt(block, at); err != nil {
 			b.Fatal(err)
@@ -180,18 +178,5 @@ func fio(b *testing.B, socket, job string) float64 {
 	if err != nil {
 		b.Fatalf("fio: %v: %s", err, out)
 	}
-	var result struct {
-		Jobs []struct {
-			Read, Write struct {
-				Bytes   float64 `json:"io_bytes"`
-				Runtime float64 `json:"runtime"` // ms
-			}
-		} `json:"jobs"`
-	}
-	// It says what it thinks of --fsync first.
-	if err := json.Unmarshal(out[max(bytes.IndexByte(out, '{'), 0):], &result); err != nil || len(result.Jobs) != 1 {
-		b.Fatalf("fio says %s, error %v", out, err)
-	}
-	r := result.Jobs[0]
-	return (r.Read.Bytes + r.Write.Bytes) / max(r.Read.Runtime, r.Write.Runtime) * 1000
+	return fioRates(b, out, 1)[0]
 }

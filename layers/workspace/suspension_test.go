@@ -107,7 +107,18 @@ func TestRoots(t *testing.T) {
 	if want := []store.ID{{0xA}, {0xC}, {0xA}}; !slices.Equal(got, want) {
 		t.Errorf("roots %v, want %v", got, want)
 	}
+	rec := session()
+	rec.Captured = []Pin{{Kind: "data", Version: store.ID{0xD}}, {Kind: "data"}}
+	must(t, s.SaveSession("ben", rec))
+	got, err = s.Foundations()
+	must(t, err)
+	if want := []store.ID{{0xA}, {0xC}, {0xA}, {0xB}, {0xD}}; !slices.Equal(got, want) {
+		t.Errorf("foundations %v, want %v", got, want)
+	}
 	must(t, os.WriteFile(filepath.Join(s.Dir("eve"), sessionFile), []byte("{}"), 0o600))
+	if _, err := s.Foundations(); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("with a damaged record: %v, want %v", err, store.ErrCorrupt)
+	}
 	if _, err := s.Roots(); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("with a damaged record: %v, want %v", err, store.ErrCorrupt)
 	}

@@ -12,31 +12,61 @@ import (
 
 // When gc copies the live chunks of a pack elsewhere.
 const (
-	sparse  = 2              // less than one in this many bytes is live
 	small   = packTarget / 8 // bytes on disk of a small pack
 	tooMany = 32             // so many small packs are joined
 )
 
+// A share is a part of a whole, in tenths.
+type share int64
+
+// How much of a pack has to be live for it to stay as it is.
+const (
+	sparse share = 5
+	dense  share = 9
+)
+
+// roomToCopy is how many live bytes are copied before the packs that they were
+// in are removed: a disk that is nearly full has no room for more.
+const roomToCopy = 256 << 20
+
 // compact removes packs in which nothing is live, after it has copied what is
-// live in those that are mostly dead, or that are small and many. At last it
-// does the same for the index.
-func (s *Store) compact(ctx context.Context, res *GCResult) error {
+// live in those of which less than the least share is, or that are small and
+// many. At last it does the same for the index.
+func (s *Store) compact(ctx context.Context, least share, res *GCResult) error {
 	uses, err := s.index.Uses(ctx)
 	if err != nil {
 		return err
 	}
-	if sources := choose(uses); len(sources) > 0 {
+	if err := s.drop(ctx, uses, res); err != nil {
+		return err
+	}
+	for _, sources := range inTurn(choose(uses, least)) {
 		if err := s.repack(ctx, sources, res); err != nil {
 			return err
 		}
 		if uses, err = s.index.Uses(ctx); err != nil {
 			return err
 		}
-	}
-	if err := s.drop(ctx, uses, res); err != nil {
-		return err
+		if err := s.drop(ctx, uses, res); err != nil {
+			return err
+		}
 	}
 	return s.index.Compact(ctx, s.tmp("compact-"+indexName))
+}
+
+// inTurn parts packs into those that are copied before any are removed.
+func inTurn(uses []index.Use) (turns [][]index.Use) {
+	var live int64
+	from := 0
+	for i, u := range uses {
+		if live += u.Live; live > roomToCopy && i > from {
+			turns, from, live = append(turns, uses[from:i]), i, u.Live
+		}
+	}
+	if from < len(uses) {
+		turns = append(turns, uses[from:])
+	}
+	return turns
 }
 
 // drop removes packs in which nothing is live.
@@ -56,12 +86,12 @@ func (s *Store) drop(ctx context.Context, uses []index.Use, res *GCResult) error
 }
 
 // choose returns the packs that are worth copying.
-func choose(uses []index.Use) []index.Use {
+func choose(uses []index.Use, least share) []index.Use {
 	var chosen, few []index.Use
 	for _, u := range uses {
 		switch {
 		case u.Chunks == 0:
-		case u.Live < u.Bytes/sparse:
+		case u.Live < u.Bytes/10*int64(least):
 			chosen = append(chosen, u)
 		case u.Size < small:
 			few = append(few, u)

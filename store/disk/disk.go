@@ -196,8 +196,8 @@ func (s *Store) Has(ctx context.Context, ids []store.ID) ([]bool, error) {
 
 // Hold keeps gc from what the roots reach until release is called or the
 // process ends. A running guest holds the versions it is composed of. It fails
-// with [store.ErrNotExist] when a root is gone already: a root must be where a
-// head is, or be held by another, when it is taken.
+// with [store.ErrNotExist] when a root is gone already, or only its record is
+// left: a root must be where a head is, or be held by another, when it is taken.
 func (s *Store) Hold(ctx context.Context, purpose string, roots ...store.ID) (release func() error, err error) {
 	lease, err := s.heads.Lease(ctx, purpose, false, roots...)
 	if err != nil {
@@ -211,6 +211,17 @@ func (s *Store) Hold(ctx context.Context, purpose string, roots ...store.ID) (re
 	for i, e := range entries {
 		if !e.Found {
 			err := fmt.Errorf("hold version %s: %w", roots[i].Short(), store.ErrNotExist)
+			return nil, errors.Join(err, release())
+		}
+	}
+	// What is evicted from now on is not what the lease reads from.
+	partial, err := s.heads.Partial(ctx)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	for _, id := range roots {
+		if _, ok := partial[id]; ok {
+			err := fmt.Errorf("hold version %s, of which only the record is here: what it holds %w", id.Short(), store.ErrNotExist)
 			return nil, errors.Join(err, release())
 		}
 	}

@@ -37,6 +37,16 @@ type GCResult struct {
 //
 // The algorithm and its proof are in docs/durability.md.
 func (s *Store) GC(ctx context.Context, walk store.Walker, keep ...func() ([]store.ID, error)) (GCResult, error) {
+	return s.gc(ctx, walk, sparse, keep)
+}
+
+// Shrink is GC that frees nearly all that is not needed, at the price of more
+// copying: no pack stays of which more than a tenth is dead.
+func (s *Store) Shrink(ctx context.Context, walk store.Walker, keep ...func() ([]store.ID, error)) (GCResult, error) {
+	return s.gc(ctx, walk, dense, keep)
+}
+
+func (s *Store) gc(ctx context.Context, walk store.Walker, least share, keep []func() ([]store.ID, error)) (GCResult, error) {
 	var res GCResult
 	unlock, err := s.lockGC()
 	if err != nil {
@@ -55,7 +65,7 @@ func (s *Store) GC(ctx context.Context, walk store.Walker, keep ...func() ([]sto
 			break
 		}
 	}
-	if err := s.compact(ctx, &res); err != nil {
+	if err := s.compact(ctx, least, &res); err != nil {
 		return res, fmt.Errorf("gc: %w", err)
 	}
 	return res, nil

@@ -16,6 +16,19 @@ type Stats struct {
 	IndexBytes  int64 `json:"index_bytes"`  // bytes of the index
 	Condemned   int64 `json:"condemned"`    // chunks that gc will remove
 	Leases      int64 `json:"leases"`       // processes that write, or hold versions
+
+	packed int64 // plaintext bytes of what is in the packs, live or not
+}
+
+// Ratio is how many bytes on disk one byte of plaintext takes: what the packs
+// take of what is in them. A store that holds too little to tell compresses to
+// a half.
+func (s *Stats) Ratio() float64 {
+	const enough = 1 << 20 // bytes of plaintext
+	if s.packed < enough {
+		return 0.5
+	}
+	return min(float64(s.StoredBytes)/float64(s.packed), 1)
 }
 
 // Stats adds up what the store holds. It goes through the index, not the
@@ -42,5 +55,6 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		IndexBytes:  info.Size(),
 		Condemned:   c.Condemned,
 		Leases:      int64(len(state.Leases)),
+		packed:      c.Packed,
 	}, nil
 }

@@ -205,7 +205,7 @@ func TestPaging(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := x.Counts(t.Context())
-	if want := (Counts{Chunks: n, Bytes: 100 * n, Condemned: n, Packs: 3, Stored: 3000}); err != nil || c != want {
+	if want := (Counts{Chunks: n, Bytes: 100 * n, Condemned: n, Packs: 3, Stored: 3000, Packed: 100 * n}); err != nil || c != want {
 		t.Errorf("counts %+v, %v: want %+v", c, err, want)
 	}
 }

@@ -133,6 +133,7 @@ type Counts struct {
 	Condemned int64 // chunks that gc has condemned
 	Packs     int64
 	Stored    int64 // bytes of the packs
+	Packed    int64 // plaintext bytes of what is in them, live or not
 }
 
 // Counts adds up the index.
@@ -147,6 +148,7 @@ func (x *Index) Counts(ctx context.Context) (Counts, error) {
 		c.Bytes += u.Live
 		c.Packs++
 		c.Stored += u.Size
+		c.Packed += u.Pack.Bytes
 	}
 	err = x.file.View(ctx, func(tx *bbolt.Tx) error {
 		c.Condemned = int64(tables(tx).condemned.Stats().KeyN)

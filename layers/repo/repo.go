@@ -202,6 +202,12 @@ func (r *Repo) stage(ctx context.Context, w store.Putter, c Commit) (store.ID, e
 // version whose ID begins with the digits in version, and returns its ID. It
 // fails with [ErrPartial] when the store has only that version's record.
 func (r *Repo) Rollback(ctx context.Context, name, version string) (store.ID, error) {
+	// Before the version is looked at: what it has then stays until w is closed.
+	w, err := r.st.Begin(ctx, "roll back layer "+name)
+	if err != nil {
+		return store.ID{}, fmt.Errorf("roll back layer %q: %w", name, err)
+	}
+	defer w.Close()
 	old, err := r.Resolve(ctx, name+"@"+version)
 	if err != nil {
 		return store.ID{}, err
@@ -209,11 +215,6 @@ func (r *Repo) Rollback(ctx context.Context, name, version string) (store.ID, er
 	if old.ID == old.Head.Version {
 		return old.ID, nil
 	}
-	w, err := r.st.Begin(ctx, "roll back layer "+name)
-	if err != nil {
-		return store.ID{}, fmt.Errorf("roll back layer %q: %w", name, err)
-	}
-	defer w.Close()
 	v := old.Version
 	v.Parents = []store.ID{old.Head.Version}
 	v.Time, v.Device = time.Now().UTC(), r.device

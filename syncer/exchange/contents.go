@@ -28,6 +28,9 @@ func Contents(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remo
 	defer f.meter.end()
 	err := f.version(ctx, version, held, func(ctx context.Context, v layers.Version, nodes idSet) error {
 		f.meter.of(v.Tree.Bytes + v.Base.Bytes)
+		if err := f.admit(ctx, v, nodes, held); err != nil {
+			return err
+		}
 		if err := f.deltas(ctx, v, nodes, held); err != nil {
 			return err
 		}
@@ -46,19 +49,49 @@ func Measure(ctx context.Context, st *disk.Store, w store.Writer, r syncer.Remot
 	defer f.meter.end()
 	var size Size
 	err := f.version(ctx, version, held, func(ctx context.Context, v layers.Version, nodes idSet) error {
-		l := &lookup{fetcher: f, recent: recent{}, missing: func(_ context.Context, ps []piece) error {
-			size.add(ps)
-			return nil
-		}}
-		if err := f.descend(ctx, v, nodes, nil, l.add); err != nil {
-			return err
-		}
-		return l.flush(ctx)
+		var err error
+		size, err = f.measure(ctx, v, nodes, nil, f.meter)
+		return err
 	})
 	if err != nil {
 		return Size{}, fmt.Errorf("measure version %s: %w", version.Short(), err)
 	}
 	return size, nil
+}
+
+// measure adds up the contents that a version needs and the store lacks. It
+// fetches manifests, as deltas where older has some like them.
+func (f *fetcher) measure(ctx context.Context, v layers.Version, nodes idSet, older *lineage, count *meter) (size Size, err error) {
+	l := &lookup{fetcher: f, count: count, recent: recent{}, missing: func(_ context.Context, ps []piece) error {
+		size.add(ps)
+		return nil
+	}}
+	if err := f.descend(ctx, v, nodes, older, l.add); err != nil {
+		return size, err
+	}
+	return size, l.flush(ctx)
+}
+
+// admit asks whether there is room for the contents of a version.
+func (f *fetcher) admit(ctx context.Context, v layers.Version, nodes idSet, held []store.ID) error {
+	if f.opt.Admit == nil {
+		return nil
+	}
+	return f.opt.Admit(v.Tree.Bytes+v.Base.Bytes, func() (Size, error) {
+		base, ok, err := f.base(ctx, held)
+		if err != nil {
+			return Size{}, err
+		}
+		var older *lineage
+		if ok && f.opt.Deltas != Never {
+			older = newLineage(f.st, base, v)
+		}
+		size, err := f.measure(ctx, v, nodes, older, &meter{})
+		if err != nil {
+			return size, err
+		}
+		return size, f.w.Flush(context.WithoutCancel(ctx)) // what was staged cannot be read back
+	})
 }
 
 // version reads the version's record, has move do its work, and makes durable
@@ -115,7 +148,7 @@ func (f *fetcher) contents(ctx context.Context, v layers.Version, nodes idSet) e
 	}
 	eg.Go(func() error {
 		defer close(batches)
-		l := &lookup{fetcher: f, recent: recent{}, missing: func(ctx context.Context, ps []piece) error {
+		l := &lookup{fetcher: f, count: f.meter, recent: recent{}, missing: func(ctx context.Context, ps []piece) error {
 			return cut(ps, func(b []piece) error { return send(ctx, batches, b) })
 		}}
 		if err := f.descend(ctx, v, nodes, nil, l.add); err != nil {
@@ -144,6 +177,7 @@ func send[T any](ctx context.Context, to chan<- T, b T) error {
 // time, and hands on those that are missing.
 type lookup struct {
 	*fetcher
+	count   *meter
 	recent  recent
 	missing func(context.Context, []piece) error
 
@@ -155,7 +189,7 @@ func (l *lookup) add(ctx context.Context, refs manifest.Refs) error {
 	for i, id := range refs.Contents {
 		p := piece{id, refs.Sizes[i]}
 		if !l.recent.add(id) {
-			l.meter.found(p.size)
+			l.count.found(p.size)
 			continue
 		}
 		if l.pending = append(l.pending, p); len(l.pending) == pageIDs {
@@ -182,8 +216,8 @@ func (l *lookup) flush(ctx context.Context) error {
 			missing = append(missing, p)
 		}
 	}
-	l.meter.found(found)
-	l.meter.want(wanted)
+	l.count.found(found)
+	l.count.want(wanted)
 	l.pending = l.pending[:0]
 	return l.missing(ctx, missing)
 }

@@ -49,6 +49,10 @@ type Options struct {
 	Streams  int            // requests at the same time; 0: a few
 	Deltas   Deltas         // when to use them; empty: Auto
 	Progress func(Progress) // called now and then, by one goroutine at a time
+	// Admit is asked, if not nil, before contents of files are fetched, and an
+	// error of its ends the exchange. There are at most so many bytes of plaintext
+	// to come; measure finds out what there is, by fetching the manifests.
+	Admit func(most int64, measure func() (Size, error)) error
 }
 
 func (o Options) streams() int {

@@ -72,6 +72,7 @@ func (s *seen) enough(t *testing.T) {
 	for what, every := range map[string]int{
 		"found ahead": 1, "found behind": 1, "found diverged": 1, "merges": 1, "conflicts": 12, "retries": 15,
 		"cuts that hit": 4, "outages that hit": 4, "crashes that hit": 4, "crashes of the server that hit": 4, "thin versions that hit": 10,
+		"evictions that hit": 8, "crashes of evictions that hit": 30,
 		"hard links": 5, "symbolic links": 8, "whiteouts": 6, "directories": 4, "kept files": 12,
 	} {
 		if s.counts[what]*every < scripts {

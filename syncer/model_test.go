@@ -47,6 +47,8 @@ var events = []struct {
 	{"hand-out", 2},        // files for all users
 	{"gc", 1},              // of the device
 	{"gc-server", 1},       //
+	{"evict", 2},           // the device gives up all old versions that it may
+	{"crash-evict", 1},     // the same, in which power fails at the n-th durable step
 	{"forget", 1},          // what the device last heard from the server
 }
 
@@ -56,7 +58,7 @@ func (s step) String() string {
 		return fmt.Sprintf("%s %d seed=%d", s.do, s.device, s.n)
 	case "cut", "outage", "lazy-cut":
 		return fmt.Sprintf("%s %d after=%d bytes", s.do, s.device, s.n)
-	case "crash", "crash-server":
+	case "crash", "crash-server", "crash-evict":
 		return fmt.Sprintf("%s %d at=%d", s.do, s.device, s.n)
 	default:
 		return fmt.Sprintf("%s %d", s.do, s.device)
@@ -90,7 +92,7 @@ func drawStep(t *rapid.T) step {
 	switch s.do {
 	case "cut", "outage", "lazy-cut":
 		s.n = spread(t, "bytes", 500, 12000)
-	case "crash", "crash-server":
+	case "crash", "crash-server", "crash-evict":
 		s.n = spread(t, "at", 0, 12)
 	default:
 		s.n = rapid.IntRange(0, 1<<20).Draw(t, "seed")

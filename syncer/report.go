@@ -21,6 +21,28 @@ type Report struct {
 	Time       time.Time         `json:"time"`
 	Workspaces []WorkspaceReport `json:"workspaces"`
 	Failed     []Failure         `json:"failed,omitempty"`
+	Disk       *Disk             `json:"disk,omitempty"` // nil: it did not say
+}
+
+// A Disk is how much room a device's home takes and may take, in bytes on disk.
+type Disk struct {
+	Used   int64 `json:"used"`             // by the home
+	Budget int64 `json:"budget,omitempty"` // that it may use; 0: no limit but what is free
+	Free   int64 `json:"free"`             // on the file system that it is on
+	Keep   int64 `json:"keep_free"`        // of that, what is to stay free
+	// Lacking is how much more is needed for what did not land, and Reason says
+	// what that is; 0 and "": nothing.
+	Lacking int64  `json:"lacking,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// Room is how much may be added. It is negative when there is too much.
+func (d *Disk) Room() int64 {
+	room := d.Free - d.Keep
+	if d.Budget > 0 {
+		room = min(room, d.Budget-d.Used)
+	}
+	return room
 }
 
 // A WorkspaceReport says what the next session of a workspace starts from.
@@ -51,6 +73,9 @@ type Failure struct {
 func (r *Report) Check() error {
 	if len(r.Workspaces) > maxReported || len(r.Failed) > maxReported {
 		return fmt.Errorf("a report of %d workspaces and %d failures, want at most %d: %w", len(r.Workspaces), len(r.Failed), maxReported, ErrTooLarge)
+	}
+	if d := r.Disk; d != nil && (len(d.Reason) > maxReason || min(d.Used, d.Budget, d.Free, d.Keep, d.Lacking) < 0) {
+		return fmt.Errorf("a disk of %d bytes, %d of them used, and a reason of %d bytes: %w", d.Budget, d.Used, len(d.Reason), ErrTooLarge)
 	}
 	for _, w := range r.Workspaces {
 		if len(w.Layers) > 1+workspace.MaxGroups || len(w.Name) > workspace.MaxName || len(w.ID) > workspace.MaxName {

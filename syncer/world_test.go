@@ -383,6 +383,16 @@ func (w *world) do(s step) {
 	case "gc":
 		_, err := w.devices[i].store.GC(w.ctx(), w.devices[i].repo.Walker())
 		w.must(err)
+	case "evict":
+		e, err := w.devices[i].device.Evict(w.ctx(), 1, false)
+		w.must(err)
+		w.origin.seen.hit("evictions", len(e.Evicted) > 0)
+	case "crash-evict":
+		open, failed := powerFailure(s.n)
+		w.reopenDevice(i, open)
+		w.devices[i].device.Evict(w.ctx(), 1, false) //nolint:errcheck // it may fail
+		w.reopenDevice(i, disk.Open)
+		w.origin.seen.hit("crashes of evictions", failed())
 	case "gc-server":
 		w.onServerStore(func(st *disk.Store) error {
 			_, err := st.GC(w.ctx(), repo.New(st, "server").Walker())

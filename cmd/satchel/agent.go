@@ -67,7 +67,7 @@ func (a *app) reportSync(last *watchword, r device.Report, err error) {
 		a.note("%v", err)
 	}
 	last.said = now
-	moved := len(r.Workspaces) > 0 || len(r.Notes) > 0
+	moved := len(r.Workspaces) > 0 || len(r.Notes) > 0 || len(r.Evicted) > 0
 	for i := range r.Layers {
 		moved = moved || layerDone(&r.Layers[i]) != ""
 	}

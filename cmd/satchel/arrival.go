@@ -135,6 +135,7 @@ func (r *arrival) ready() {
 
 // fill fetches the rest.
 func (r *arrival) fill() {
+	told := false
 	for {
 		err := r.device.Fill(r.ctx, r.getter.Idle)
 		switch {
@@ -143,6 +144,9 @@ func (r *arrival) fill() {
 		case err == nil:
 			r.app.note("%s is offline-ready", r.name)
 			return
+		case errors.Is(err, device.ErrNoRoom) && !told:
+			told = true
+			r.app.note("%v", err)
 		}
 		select {
 		case <-time.After(fillPause):

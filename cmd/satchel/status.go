@@ -27,8 +27,8 @@ func newStatus(a *app) *cobra.Command {
 of it, behind it, or both have moved on (diverged), how much there is to send and
 to fetch, whether the workspace can be run off line, and with which versions its guest was
 well, or failed. Of one that runs before all of its files are here it shows how much is, and
-when the rest will be. Sizes are those of files,
-before compression. Without a connection it goes by what was last heard.`,
+when the rest will be. Sizes of layers are those of files,
+before compression; what the home takes of the disk is told as it is. Without a connection it goes by what was last heard.`,
 		Example: `  satchel status
   satchel status --json`,
 		Args: args(cobra.NoArgs),
@@ -62,6 +62,7 @@ func writeStatus(w io.Writer, st *stands) {
 	}
 	fmt.Fprintf(w, "%s, a device of %s with %s: %s\n", st.Device, st.User, st.URL, line)
 	fmt.Fprintf(w, "last sync %s; certificate until %s\n", whenEver(st.LastSync), when(st.Expires))
+	fmt.Fprintln(w, diskLine(&st.Disk))
 	if len(st.Workspaces) == 0 {
 		fmt.Fprintln(w, "no workspace is here: satchel sync fetches those that the server has")
 	}

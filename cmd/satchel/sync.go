@@ -129,6 +129,10 @@ func writeReport(w io.Writer, r *device.Report) {
 	for _, note := range r.Notes {
 		fmt.Fprintln(w, note)
 	}
+	if len(r.Evicted) > 0 {
+		writeOld(w, r.Evicted)
+		fmt.Fprintf(w, "%s went to make room: freed %s\n", count(len(r.Evicted), "old version"), size(r.Freed))
+	}
 	fmt.Fprintf(w, "%s in sync after %.1f s; sent %s, received %s\n", count(inSync(r), "layer"), r.Seconds, size(r.Traffic.Up), size(r.Traffic.Down))
 }
 

@@ -60,6 +60,8 @@ const (
 	agentLock   = "agent.lock"
 	fillLock    = "fill.lock"
 	paceFile    = "fill.json"
+	budgetName  = "budget.json"
+	fetchedName = "fetched.json"
 )
 
 // A Config is what a home knows of its server.
@@ -118,6 +120,8 @@ type Device struct {
 	mu     sync.Mutex
 	member membership     // guarded by mu
 	client *client.Client // guarded by mu; replaced when the certificate is
+
+	vain scenery // in which no old version was left to give up; of who holds the lock of the home's syncs
 }
 
 // Open returns the device of a home, or fails with [ErrNotEnrolled].

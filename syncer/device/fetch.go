@@ -19,19 +19,22 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
 	if !errors.Is(err, repo.ErrPartial) {
 		return err
 	}
-	held, err := d.held(ctx, at.ID, at.Head.Version)
-	if err != nil {
-		return err
-	}
 	w, err := d.opt.Store.Begin(ctx, "fetch a version of layer "+layer)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	held, err := d.held(ctx, at.ID, at.Head.Version)
+	if err != nil {
+		return err
+	}
 	opt := exchange.Options{Deltas: d.opt.Deltas, Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
 	err = exchange.Contents(ctx, d.opt.Store, w, d.server(), at.Head.Layer, at.ID, held, opt)
 	if err != nil {
 		return fmt.Errorf("fetch version %s of layer %s: %w", at.ID.Short(), layer, err)
+	}
+	if err := d.noteFetched(at.ID); err != nil {
+		return err
 	}
 	return d.opt.Store.Heads().Complete(ctx, at.ID)
 }

@@ -51,7 +51,23 @@ func (p *pass) fillThin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.fillAll(ctx, nil), unlock())
+	return errors.Join(p.fillWithin(ctx), unlock())
+}
+
+// fillWithin completes thin versions, and makes room for them if need be.
+func (p *pass) fillWithin(ctx context.Context) error {
+	err := p.fillAll(ctx, nil)
+	var short *noRoom
+	if !errors.As(err, &short) {
+		return err
+	}
+	if err := p.makeRoom(ctx, short.need); err != nil {
+		return err
+	}
+	if err = p.fillAll(ctx, nil); errors.As(err, &short) {
+		p.lack("files that are still to come", short)
+	}
+	return err
 }
 
 // Unfilled reports whether thin versions are left.
@@ -141,7 +157,7 @@ func (p *pass) fetchThin(ctx context.Context, w store.Writer, head store.Head, v
 		remote = &polite{remote, wait}
 	}
 	pace := &pacer{path: p.path(paceFile), began: time.Now()}
-	opt := exchange.Options{Deltas: p.opt.Deltas, Progress: func(x exchange.Progress) {
+	opt := exchange.Options{Deltas: p.opt.Deltas, Admit: p.admit(ctx, v.Kind), Progress: func(x exchange.Progress) {
 		p.opt.Progress(head.Name, x)
 		pace.tell(x.Bytes)
 	}}

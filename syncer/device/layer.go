@@ -263,6 +263,7 @@ func (m *meeting) fetch(ctx context.Context, version store.ID) error {
 	}
 	opt, end := m.exchange()
 	defer end()
+	opt.Admit = m.admit(ctx, m.kindOf(m.head.Layer))
 	return exchange.Contents(ctx, m.opt.Store, m.w, m.anyLayer(), m.head.Layer, version, held, opt)
 }
 

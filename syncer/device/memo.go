@@ -22,6 +22,8 @@ type memo struct {
 	Workspaces map[string]syncer.Workspace `json:"workspaces"`
 	// Told is what the server was told last.
 	Told *syncer.Report `json:"told,omitempty"`
+	// Short is the disk as the last sync left it, if something did not fit.
+	Short *syncer.Disk `json:"short,omitempty"`
 }
 
 const memoFormat = "satchel sync"

@@ -32,7 +32,11 @@ type Report struct {
 	Notes      []string      `json:"notes,omitempty"`
 	// Switch names workspaces that go over to what is here at once: a guest of
 	// theirs that runs something older is to be stopped.
-	Switch  []string       `json:"switch,omitempty"`
+	Switch []string `json:"switch,omitempty"`
+	// Evicted are the old versions that were given up to make room, and Freed is
+	// how many bytes on disk that gave.
+	Evicted []Old          `json:"evicted,omitempty"`
+	Freed   int64          `json:"freed,omitempty"`
 	Traffic client.Traffic `json:"traffic"`
 	Seconds float64        `json:"seconds"`
 }
@@ -79,4 +83,5 @@ type Status struct {
 	LastSync   time.Time         `json:"last_sync"` // zero: never
 	Expires    time.Time         `json:"certificate_expires"`
 	Workspaces []WorkspaceStatus `json:"workspaces"`
+	Disk       syncer.Disk       `json:"disk"`
 }

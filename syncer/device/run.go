@@ -18,6 +18,7 @@ const (
 	newsWait   = 50 * time.Second
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
+	roomRetry  = 15 * time.Minute // for what does not fit
 )
 
 // Run keeps the home in sync until ctx is done: it waits for news of the server
@@ -59,6 +60,9 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 			}
 		} else {
 			again = retry.NextBackOff()
+			if errors.Is(err, ErrNoRoom) {
+				again = roomRetry
+			}
 		}
 		if until := time.Until(p.due); !p.due.IsZero() && (again == 0 || until < again) {
 			again = max(until, time.Millisecond)

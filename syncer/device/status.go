@@ -40,6 +40,12 @@ func (d *Device) Status(ctx context.Context) (Status, error) {
 	} else {
 		st.Online = true
 	}
+	if st.Disk, err = DiskOf(d.opt.Home); err != nil {
+		return st, err
+	}
+	if short := p.memo.Short; short != nil {
+		st.Disk.Lacking, st.Disk.Reason = short.Lacking, short.Reason
+	}
 	here, errs := p.definitions()
 	for i := range here {
 		ws, err := p.workspaceStatus(ctx, &here[i], &st)

@@ -29,6 +29,9 @@ type pass struct {
 	state  syncer.State // guarded by mu while layers are synced
 	memo   *memo        // the same
 	report Report       // the same
+	room   ledger       // the same
+	short  int64        // the same: bytes on disk that what did not fit needs
+	unfit  []string     // the same: layers that did not
 
 	log     *publication.Log // what publishers say; nil: nothing yet
 	unheard error            // why that is not what the server shows
@@ -117,10 +120,17 @@ func (p *pass) all(ctx context.Context) error {
 	if listErr != nil {
 		return errors.Join(err, listErr)
 	}
-	if err = errors.Join(err, p.layers(ctx, heads)); fatal(err) || p.lazy {
+	if err = errors.Join(err, p.layers(ctx, heads)); fatal(err) {
 		return err
 	}
-	return errors.Join(err, p.fillThin(ctx))
+	if !p.lazy {
+		err = errors.Join(err, p.fillThin(ctx))
+	}
+	if fatal(err) {
+		return err
+	}
+	err = errors.Join(err, p.trim(ctx))
+	return errors.Join(err, p.noteShort())
 }
 
 // wanted lists the layers to be synced: those that the server knows, of the
@@ -149,12 +159,13 @@ func (p *pass) wanted(ctx context.Context) ([]store.Head, error) {
 	}), nil
 }
 
-// layers syncs layers, several at a time.
-func (p *pass) layers(ctx context.Context, heads []store.Head) error {
+// some syncs layers, so many at a time. It returns those for which there was no
+// room yet.
+func (p *pass) some(ctx context.Context, heads []store.Head, atOnce int) (waiting []deferred, err error) {
 	var failed []error
 	var stop error // what makes it useless to try further layers
 	var g errgroup.Group
-	g.SetLimit(layersAtOnce)
+	g.SetLimit(atOnce)
 	for _, head := range heads {
 		g.Go(func() error {
 			t := &task{pass: p, head: head, report: LayerReport{Layer: head.Layer, Name: head.Name}}
@@ -164,8 +175,12 @@ func (p *pass) layers(ctx context.Context, heads []store.Head) error {
 			if err == nil {
 				err = t.run(ctx)
 			}
+			own := p.kindOf(head.Layer).Writable()
 			p.mu.Lock()
 			defer p.mu.Unlock()
+			if p.defers(t, own, err, &waiting) {
+				return nil
+			}
 			if err != nil {
 				t.report.Error = err.Error()
 				if stop == nil {
@@ -179,7 +194,8 @@ func (p *pass) layers(ctx context.Context, heads []store.Head) error {
 			return nil
 		})
 	}
-	return errors.Join(g.Wait(), errors.Join(failed...))
+	err = g.Wait()
+	return waiting, errors.Join(err, errors.Join(failed...))
 }
 
 // fatal reports an error that is not of one layer alone.

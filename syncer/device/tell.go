@@ -17,6 +17,10 @@ func (p *pass) tell(ctx context.Context) error {
 		return nil
 	}
 	said := syncer.Report{Workspaces: []syncer.WorkspaceReport{}}
+	var err error
+	if said.Disk, err = p.diskReport(); err != nil {
+		return err
+	}
 	untold := map[string][]workspace.Verdict{}
 	here, _ := p.definitions() // what cannot be read was an error of the sync
 	for i := range here {

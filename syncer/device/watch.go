@@ -33,6 +33,7 @@ type scene struct {
 	heads       []store.Head
 	definitions []workspace.Definition
 	verdicts    []workspace.Verdict
+	budget      int64
 }
 
 func (d *Device) watch() (*watch, error) {
@@ -52,6 +53,7 @@ func (w *watch) scene(ctx context.Context) (s scene, err error) {
 	if s.heads, err = w.d.opt.Store.Heads().List(ctx); err != nil {
 		return s, err
 	}
+	s.budget, _ = Budget(w.d.opt.Home) // the next sync reports one that cannot be read
 	p := pass{Device: w.d}
 	s.definitions, _ = p.definitions() // the next sync reports those that cannot be read
 	for i := range s.definitions {

@@ -304,9 +304,11 @@ func newAdminPlan(a *app) *cobra.Command {
 		Use:   "plan WORKSPACE --to PRINCIPAL [--os LAYER]",
 		Short: "Tell what an assignment would mean, without making it",
 		Long: `Takes the flags of satchel admin assign. For each device it tells how much it would
-have to fetch from the server, how much stays there for the way back, and which
-registries of the guest, such as /etc/passwd, would not take all changes that the
-user's layers hold. Sizes are of files, before compression and deltas.`,
+have to fetch from the server at most, as deltas make it less; how much that takes
+on its disk, and how much room it said there is; how much stays there for the way
+back; and which registries of the guest, such as /etc/passwd, would not take all
+changes that the user's layers hold. Sizes are of what is stored, compressed; with
+--json, those of files as well.`,
 		Example: `  satchel admin plan lab --to group:7b --os debian-12:canary`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, argv []string) error {
@@ -333,17 +335,31 @@ func writePlan(w io.Writer, p *syncer.Plan) {
 		fmt.Fprintf(w, "%s %s to %s\n", l.Kind, l.Name, l.Version.Short())
 	}
 	table(w, func(w io.Writer) {
-		fmt.Fprintln(w, "DEVICE\tUSER\tTO FETCH\tKEPT FOR THE WAY BACK\tCONFLICTS")
+		fmt.Fprintln(w, "DEVICE\tUSER\tTO FETCH\tON ITS DISK\tROOM THERE\tKEPT FOR THE WAY BACK\tCONFLICTS")
 		for _, d := range p.Devices {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", d.Device, d.User, moving(d.Bytes), moving(d.RollbackBytes), len(d.Conflicts))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", d.Device, d.User, moving(d.Moved), moving(d.Space), roomOf(&d), moving(d.RollbackSpace), len(d.Conflicts))
 		}
 	})
 	for _, d := range p.Devices {
+		if d.Lacking > 0 {
+			fmt.Fprintf(w, "%s: %s more than it has room for: old versions have to go there, or its budget has to be raised\n", d.Device, size(d.Lacking))
+		}
 		for _, x := range d.Conflicts {
 			fmt.Fprintf(w, "%s: %s: %s: %s\n", d.Device, x.Layer, x.Path, x.Reason)
 		}
 	}
-	fmt.Fprintf(w, "%s, %s in all\n", count(len(p.Devices), "device"), size(p.Bytes))
+	fmt.Fprintf(w, "%s, at most %s to fetch in all (%s before compression)\n", count(len(p.Devices), "device"), size(p.Moved), size(p.Bytes))
+}
+
+// roomOf tells how much may be added on a device's disk.
+func roomOf(d *syncer.PlannedDevice) string {
+	switch {
+	case d.Room == nil:
+		return "unknown"
+	case *d.Room <= 0:
+		return "none"
+	}
+	return size(*d.Room)
 }
 
 func newAdminRollouts(a *app) *cobra.Command {
@@ -395,6 +411,11 @@ func newAdminReports(a *app) *cobra.Command {
 						}
 					}
 				})
+				for _, r := range all {
+					if r.Disk != nil && r.Disk.Lacking > 0 {
+						fmt.Fprintf(w, "%s: %s: it takes %s more on its disk\n", r.Device, r.Disk.Reason, size(r.Disk.Lacking))
+					}
+				}
 			})
 		},
 	}

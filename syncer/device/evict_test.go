@@ -16,6 +16,7 @@ import (
 	"satchel/store"
 	"satchel/store/disk"
 	"satchel/syncer"
+	"satchel/syncer/publication"
 )
 
 // noise is contents of a size that do not get smaller.
@@ -367,6 +368,44 @@ func TestBudget(t *testing.T) {
 		t.Errorf("the server is told that it lacks room still: %+v", d)
 	}
 	ana.sound()
+}
+
+// TestPlanRoom has a plan tell what comes to a device, and what does not fit there.
+func TestPlanRoom(t *testing.T) {
+	const size = 2 << 20
+	p := newPress(t)
+	ana := p.pupil("ana", "laptop")
+	plan := func() syncer.PlannedDevice {
+		t.Helper()
+		var got syncer.Plan
+		p.do("POST", "plan", publication.Assignment{
+			Workspace: "desk", To: "device:laptop", OS: publication.Source{Layer: p.layer(), Channel: publication.Stable},
+		}, &got)
+		if len(got.Devices) != 1 {
+			t.Fatalf("a plan for %d devices", len(got.Devices))
+		}
+		return got.Devices[0]
+	}
+	// Half of it compresses to next to nothing.
+	p.version(noise(1, size) + strings.Repeat("satchel ", size/8))
+	p.release(Release{})
+	d := plan()
+	if d.Bytes < size*5/4 || d.Space < size*9/10 || d.Space > size*12/10 || d.Moved != d.Space || d.Lacking != 0 {
+		t.Errorf("%+v: want more bytes of files than the %d or so on disk", d, size)
+	}
+	if d.Room == nil || *d.Room <= 0 {
+		t.Errorf("what the device said of its disk is not in the plan: %+v", d)
+	}
+	at, err := DiskOf(ana.dir)
+	must(t, err)
+	must(t, SetBudget(ana.dir, at.Used+size/2))
+	_, err = ana.dev.Sync(t.Context())
+	if !errors.Is(err, ErrNoRoom) {
+		t.Fatalf("a sync without room: %v", err)
+	}
+	if d := plan(); d.Lacking < size/4 || d.Lacking > size || d.Room == nil || *d.Room > size/2 {
+		t.Errorf("with a budget: %+v", d)
+	}
 }
 
 // TestOwnWorkOverBudget has a user's own layers land whatever the budget says.

@@ -93,8 +93,9 @@ func unsent(ctx context.Context, st *disk.Store, from, to store.ID) ([]store.ID,
 }
 
 // Between tells what who has version from needs to get to version to, at most,
-// without what lies between them. The zero version is none.
-func Between(ctx context.Context, g store.Getter, from, to store.ID) (Size, error) {
+// without what lies between them. The zero version is none. Chunks is called with
+// the chunks; some may be told several times.
+func Between(ctx context.Context, g store.Getter, from, to store.ID, chunks func([]store.ID) error) (Size, error) {
 	var size Size
 	n := newNeeds(g)
 	var olds []store.ID
@@ -106,7 +107,7 @@ func Between(ctx context.Context, g store.Getter, from, to store.ID) (Size, erro
 	}
 	err := n.version(ctx, to, olds, func(_ context.Context, ps []piece) error {
 		size.add(ps)
-		return nil
+		return chunks(idsOf(ps))
 	})
 	if err != nil {
 		return Size{}, fmt.Errorf("measure version %s: %w", to.Short(), err)

@@ -246,6 +246,13 @@ func (r *Registry) For(to syncer.Principal) ([]syncer.Device, error) {
 	return all, nil
 }
 
+// Disk returns what a device has said of its disk; nil: nothing.
+func (r *Registry) Disk(device string) *syncer.Disk {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.reports.rows[device].Disk
+}
+
 // Held returns the versions of os and group layers that a device has said it
 // uses.
 func (r *Registry) Held(device string) map[store.LayerID]store.ID {

@@ -11,6 +11,7 @@ import (
 	"satchel/layers/compose"
 	"satchel/layers/manifest"
 	"satchel/store"
+	"satchel/store/disk"
 	"satchel/syncer"
 	"satchel/syncer/exchange"
 	"satchel/syncer/publication"
@@ -41,7 +42,11 @@ func (s *Server) plan(r *http.Request, a publication.Assignment) (syncer.Plan, e
 	if err != nil {
 		return plan, err
 	}
-	p := &planner{Server: s, plan: &plan, sizes: map[[2]store.ID]exchange.Size{}, conflicts: map[string][]syncer.PlannedConflict{}}
+	scale, err := s.store.Scale(ctx)
+	if err != nil {
+		return plan, err
+	}
+	p := &planner{Server: s, plan: &plan, scale: scale, sizes: map[[2]store.ID]weight{}, conflicts: map[string][]syncer.PlannedConflict{}}
 	for _, d := range devices {
 		if err := p.device(ctx, d); err != nil {
 			return plan, err
@@ -54,8 +59,15 @@ func (s *Server) plan(r *http.Request, a publication.Assignment) (syncer.Plan, e
 type planner struct {
 	*Server
 	plan      *syncer.Plan
-	sizes     map[[2]store.ID]exchange.Size
+	scale     *disk.Scale
+	sizes     map[[2]store.ID]weight
 	conflicts map[string][]syncer.PlannedConflict // by user
+}
+
+// A weight is what lies between two versions.
+type weight struct {
+	exchange.Size
+	stored int64 // bytes in the server's packs
 }
 
 func (p *planner) device(ctx context.Context, d syncer.Device) (err error) {
@@ -77,6 +89,13 @@ func (p *planner) device(ctx context.Context, d syncer.Device) (err error) {
 			return err
 		}
 		out.RollbackBytes += back.Bytes
+		out.RollbackSpace += back.stored
+		out.Space += size.stored
+	}
+	out.Moved = out.Space
+	if at := p.registry.Disk(d.Name); at != nil {
+		room := at.Room()
+		out.Room, out.Lacking = &room, max(out.Space-max(room, 0), 0)
 	}
 	if _, done := p.conflicts[d.User]; !done {
 		if p.conflicts[d.User], err = p.conflictsOf(ctx, d.User); err != nil {
@@ -86,24 +105,39 @@ func (p *planner) device(ctx context.Context, d syncer.Device) (err error) {
 	out.Conflicts = p.conflicts[d.User]
 	p.plan.Devices = append(p.plan.Devices, out)
 	p.plan.Bytes += out.Bytes
+	p.plan.Moved += out.Moved
 	return nil
 }
 
 // between measures what lies between two versions. One that is not here, since
 // it never was or its layer was removed, counts as none.
-func (p *planner) between(ctx context.Context, from, to store.ID) (exchange.Size, error) {
+func (p *planner) between(ctx context.Context, from, to store.ID) (weight, error) {
 	if to.IsZero() {
-		return exchange.Size{}, nil
+		return weight{}, nil
 	}
 	if size, ok := p.sizes[[2]store.ID{from, to}]; ok {
 		return size, nil
 	}
-	size, err := exchange.Between(ctx, p.store, from, to)
+	size, err := p.weigh(ctx, from, to)
 	if errors.Is(err, store.ErrNotExist) && !from.IsZero() {
-		size, err = exchange.Between(ctx, p.store, store.ID{}, to)
+		size, err = p.weigh(ctx, store.ID{}, to)
 	}
 	p.sizes[[2]store.ID{from, to}] = size
 	return size, err
+}
+
+func (p *planner) weigh(ctx context.Context, from, to store.ID) (w weight, err error) {
+	seen := map[store.ID]bool{}
+	w.Size, err = exchange.Between(ctx, p.store, from, to, func(ids []store.ID) error {
+		ids = slices.DeleteFunc(ids, func(id store.ID) bool { return seen[id] })
+		for _, id := range ids {
+			seen[id] = true
+		}
+		stored, err := p.scale.Weigh(ctx, ids)
+		w.stored += stored
+		return err
+	})
+	return w, err
 }
 
 // conflictsOf composes a user's workspace of that name with the planned layers

@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -224,4 +225,116 @@ func TestEvictionSurvivesPowerFailure(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEvictBesideReadersAndWriters evicts whatever it may, again and again, while
+// others hold old versions and read them, or build on them. What could be held is
+// whole until it is released, and what was built is whole for good.
+func TestEvictBesideReadersAndWriters(t *testing.T) {
+	s := newTestStoreIn(t, memoryDir(t))
+	r := seeded(33)
+	const many = 12
+	var contents [][][]byte
+	for range many {
+		contents = append(contents, randomChunks(r, 4, 3000))
+	}
+	h, versions := history(t, s, contents...)
+	var seen [3]int // holds that were refused, holds, and versions built on old ones
+	done := make(chan error)
+	go func() { done <- holdAndRead(t.Context(), s, seeded(34), versions, contents, &seen) }()
+	go func() { done <- buildOnOld(t.Context(), s, h.Layer, seeded(35), versions, contents, &seen) }()
+	evicted := 0
+	for running := 2; running > 0; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			running--
+			continue
+		default:
+		}
+		evicted += len(evict(t, s, h, versions[:many-1]...))
+		if _, err := s.Shrink(t.Context(), partialToy(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen[1] == 0 || seen[2] == 0 || evicted == 0 {
+		t.Errorf("%d holds, %d refused, %d versions built, %d evicted: want some of each but the refused", seen[1], seen[0], seen[2], evicted)
+	}
+	for range 2 {
+		res, err := s.Verify(t.Context(), partialToy(s), nil)
+		if err = errors.Join(err, res.Err()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Shrink(t.Context(), partialToy(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// holdAndRead holds old versions, of those that are there, and reads them.
+func holdAndRead(ctx context.Context, s *Store, r *rand.Rand, versions []store.ID, contents [][][]byte, seen *[3]int) error {
+	for range 300 {
+		i := r.IntN(len(versions) - 1)
+		release, err := s.Hold(ctx, "test", versions[i])
+		if errors.Is(err, store.ErrNotExist) {
+			seen[0]++
+			continue
+		} else if err != nil {
+			return err
+		}
+		seen[1]++
+		for _, id := range chunkIDs(s, contents[i]) {
+			if _, err := s.Get(ctx, id); err != nil {
+				return errors.Join(fmt.Errorf("version %d is held: %w", i, err), release())
+			}
+		}
+		if err := release(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildOnOld brings old versions back and makes new heads of what they hold, as a
+// rollback does: what is here is not put again.
+func buildOnOld(ctx context.Context, s *Store, layer store.LayerID, r *rand.Rand, versions []store.ID, contents [][][]byte, seen *[3]int) error {
+	for range 300 {
+		i := r.IntN(len(versions) - 1)
+		if err := buildOn(ctx, s, layer, versions[i], contents[i], seen); err != nil {
+			return fmt.Errorf("build on version %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func buildOn(ctx context.Context, s *Store, layer store.LayerID, version store.ID, content [][]byte, seen *[3]int) (err error) {
+	w, err := s.Begin(ctx, "test")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	partial, err := s.heads.Partial(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := s.heads.Head(ctx, layer)
+	if err != nil {
+		return err
+	}
+	if _, gone := partial[version]; gone { // bring it back
+		if _, err := w.Put(ctx, content...); err != nil {
+			return err
+		}
+		return errors.Join(w.Flush(ctx), s.heads.Complete(ctx, version))
+	}
+	// The mark of the time makes it a version of its own.
+	seen[2]++
+	tag, err := w.Put(ctx, []byte(fmt.Sprint("build ", seen[2])))
+	if err != nil {
+		return err
+	}
+	_, err = moveToy(ctx, s, head, w, append(tag, chunkIDs(s, content)...))
+	return err
 }

@@ -85,13 +85,16 @@ func (s *Store) drop(ctx context.Context, uses []index.Use, res *GCResult) error
 	return s.removePacks(dead)
 }
 
+// isSparse reports whether less than the least share of a pack is live.
+func isSparse(u index.Use, least share) bool { return u.Live < u.Bytes/10*int64(least) }
+
 // choose returns the packs that are worth copying.
 func choose(uses []index.Use, least share) []index.Use {
 	var chosen, few []index.Use
 	for _, u := range uses {
 		switch {
 		case u.Chunks == 0:
-		case u.Live < u.Bytes/10*int64(least):
+		case isSparse(u, least):
 			chosen = append(chosen, u)
 		case u.Size < small:
 			few = append(few, u)

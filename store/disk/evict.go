@@ -37,7 +37,7 @@ type Scale struct {
 	store *Store
 	marks *marks
 	packs map[string]float64 // bytes on disk of a byte of plaintext, by pack
-	rest  int64              // bytes on disk that no walk has reached
+	rest  int64              // bytes on disk that no walk has reached and that can be freed
 }
 
 // Scale returns a scale for what the store holds now.
@@ -52,8 +52,11 @@ func (s *Store) Scale(ctx context.Context) (*Scale, error) {
 	}
 	scale := &Scale{store: s, marks: newMarks(candidates), packs: make(map[string]float64, len(uses))}
 	for _, u := range uses {
-		scale.packs[u.Name] = float64(u.Size) / float64(max(u.Pack.Bytes, 1))
+		scale.packs[u.Name] = float64(u.Size) / float64(max(u.Bytes, 1))
 		scale.rest += u.Size
+		if !isSparse(u, dense) { // what is dead in it stays there
+			scale.rest -= int64(float64(u.Bytes-u.Live) * scale.packs[u.Name])
+		}
 	}
 	return scale, nil
 }
@@ -102,6 +105,6 @@ func (s *Scale) Add(ctx context.Context, walk store.Walker, root store.ID) (byte
 	return bytes, errors.Join(err, failed)
 }
 
-// Rest is how many bytes on disk, about, what no walk has reached takes: what gc
-// frees when it keeps what the walks have reached.
+// Rest is how many bytes on disk, about, [Store.Shrink] frees when it keeps what
+// the walks have reached.
 func (s *Scale) Rest() int64 { return max(s.rest, 0) }

@@ -148,7 +148,7 @@ func (x *Index) Counts(ctx context.Context) (Counts, error) {
 		c.Bytes += u.Live
 		c.Packs++
 		c.Stored += u.Size
-		c.Packed += u.Pack.Bytes
+		c.Packed += u.Bytes
 	}
 	err = x.file.View(ctx, func(tx *bbolt.Tx) error {
 		c.Condemned = int64(tables(tx).condemned.Stats().KeyN)

@@ -33,7 +33,7 @@ var mutants = []mutant{
 	{"a merge forgets its second parent", "syncer/device/merge.go", [][2]string{
 		{"= m.head, message, []store.ID{m.local, m.remote}\n", "= m.head, message, []store.ID{m.remote}\n"},
 	}},
-	{"what was not sent is evicted", "syncer/device/evict.go", [][2]string{
+	{"what was not sent is evicted", "syncer/device/survey.go", [][2]string{
 		{"if o.Reason == \"\" && sent[entry.ID] {", "if o.Reason == \"\" && (sent[entry.ID] || true) {"},
 	}},
 	{"partial versions are not marked", "syncer/device/layer.go", [][2]string{

@@ -81,8 +81,9 @@ var guestJobs = []struct {
 	{"randread-4k-first", "randread", "4k", 0, 0}, // nothing was read before
 	{"randread-4k", "randread", "4k", 0, 0},
 	{"read-1m", "read", "1m", 1, 0},
-	{"randwrite-4k", "randwrite", "4k", 0, 64}, // nothing was written before
+	{"randwrite-4k-first", "randwrite", "4k", 0, 64}, // nothing was written before
 	{"write-1m", "write", "1m", 1, 16},
+	{"randwrite-4k-again", "randwrite", "4k", 1, 64}, // all was written before
 }
 
 // A guestJob is a job on one of the disks.

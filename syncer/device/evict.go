@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,8 +53,8 @@ func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (e Evictio
 	if budget > 0 {
 		at.Budget = budget
 	}
-	s := &shedder{Device: d, bases: d.loadMemo().Bases}
-	return s.free(ctx, -at.Room(), trial)
+	m := d.loadMemo()
+	return newShedder(d, m.Bases, &m.State).free(ctx, -at.Room(), trial)
 }
 
 // A shedder finds old versions to give up. Whoever has one holds the lock of
@@ -61,6 +62,15 @@ func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (e Evictio
 type shedder struct {
 	*Device
 	bases map[store.LayerID]store.ID // the heads that both sides had
+	shown map[store.LayerID]store.ID // the heads that the server shows now, as far as is known
+}
+
+func newShedder(d *Device, bases map[store.LayerID]store.ID, shown *syncer.State) *shedder {
+	s := &shedder{Device: d, bases: maps.Clone(bases), shown: map[store.LayerID]store.ID{}}
+	for _, l := range shown.Layers {
+		s.shown[l.ID] = l.Version
+	}
+	return s
 }
 
 // free makes room for so many bytes on disk, as far as that can be done.

@@ -98,11 +98,13 @@ func (t *task) found(r syncer.Relation) {
 	}
 }
 
-// agree notes the head that both sides have now.
+// agree notes the head that both sides have now, unless the server's is not known.
 func (t *task) agree(version store.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.memo.Bases[t.head.Layer] = version
+	if !t.stays[t.head.Layer] {
+		t.memo.Bases[t.head.Layer] = version
+	}
 	for i := range t.state.Layers {
 		if t.state.Layers[i].ID == t.head.Layer {
 			t.state.Layers[i].Version = version

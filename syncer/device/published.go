@@ -58,7 +58,7 @@ func (p *pass) hear(ctx context.Context, state syncer.State) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.log, p.state = log, state
+	p.log, p.state, p.stays = log, state, map[store.LayerID]bool{}
 	if log == nil && err == nil {
 		return nil
 	}
@@ -118,14 +118,13 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 		return err
 	}
 	l.Version = have // until something better is found
-	if p.unheard == nil {
-		p.aimAt(l, have)
-	}
+	p.stays[l.ID] = p.unheard != nil || !p.aimAt(l, have)
 	return nil
 }
 
-// aimAt is aim for a layer of which this device has a version, or none.
-func (p *pass) aimAt(l *syncer.Layer, have store.ID) {
+// aimAt is aim for a layer of which this device has a version, or none. It reports
+// whether there is one to aim at.
+func (p *pass) aimAt(l *syncer.Layer, have store.ID) bool {
 	source, by := p.log.For(l.ID, p.state.Assignments)
 	target, err := p.log.Target(source, publication.Reader{
 		Device: p.state.Device, Have: have, Rollouts: p.state.Rollouts,
@@ -134,10 +133,12 @@ func (p *pass) aimAt(l *syncer.Layer, have store.ID) {
 	case err == nil && target.Version != have && p.wait(by.Start(&target, p.state.Device)):
 	case err == nil:
 		l.Version = target.Version
+		return true
 	case errors.Is(err, publication.ErrUnpublished) && have.IsZero(): // it is not for this device yet
 	default:
 		p.add(fmt.Sprintf("layer %s stays at %s: %v", l.Name, have.Short(), err))
 	}
+	return false
 }
 
 // versionHere is the local head of a layer; zero: it is not here.

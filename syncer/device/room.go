@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -201,12 +200,12 @@ func (p *pass) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &shedder{Device: p.Device, bases: maps.Clone(p.memo.Bases)}
+	s := newShedder(p.Device, p.memo.Bases, &p.state)
 	needed, err := s.needed(ctx, heads)
 	if err != nil {
 		return err
 	}
-	now := scenery{at.Budget, heads, s.bases, needed}
+	now := scenery{at.Budget, heads, s.bases, s.shown, needed}
 	if reflect.DeepEqual(p.vain, now) {
 		return nil
 	}
@@ -228,6 +227,7 @@ type scenery struct {
 	budget int64
 	heads  []store.Head
 	bases  map[store.LayerID]store.ID
+	shown  map[store.LayerID]store.ID
 	needed map[store.ID]string
 }
 
@@ -237,8 +237,7 @@ func (p *pass) shed(ctx context.Context, want int64) (waiting int64, err error) 
 	if want <= 0 {
 		return 0, nil
 	}
-	s := &shedder{Device: p.Device, bases: p.memo.Bases}
-	e, err := s.free(ctx, want, false)
+	e, err := newShedder(p.Device, p.memo.Bases, &p.state).free(ctx, want, false)
 	p.report.Evicted = append(p.report.Evicted, e.Evicted...)
 	p.report.Freed += e.Freed
 	if errors.Is(err, store.ErrBusy) {

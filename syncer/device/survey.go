@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"satchel/layers/manifest"
+	"satchel/layers/repo"
 	"satchel/store"
 	"satchel/store/disk"
 )
@@ -122,12 +123,22 @@ func (s *shedder) needed(ctx context.Context, heads []store.Head) (map[store.ID]
 }
 
 // sent returns the versions of a layer's history that the server has: what the
-// version descends from that both sides had at the last sync.
+// version descends from that both sides had at the last sync, as far as the server
+// still has that. A layer that it does not know is here alone.
 func (s *shedder) sent(ctx context.Context, h store.Head) (map[store.ID]bool, error) {
 	sent := map[store.ID]bool{}
-	base, ok := s.bases[h.Layer]
-	if !ok || base.IsZero() {
+	shown, ok := s.shown[h.Layer]
+	if !ok {
 		return sent, nil
+	}
+	// A server that was set back has no more than leads to what it shows. If the
+	// record of that is not here, it has moved on.
+	base, err := repo.Base(ctx, s.opt.Store, s.bases[h.Layer], shown)
+	if errors.Is(err, store.ErrNotExist) {
+		base, err = s.bases[h.Layer], nil
+	}
+	if err != nil || base.IsZero() {
+		return sent, err
 	}
 	known, err := descends(ctx, s.opt.Store, h.Version, base)
 	if err != nil || !known {

@@ -33,11 +33,12 @@ type pass struct {
 	short  int64        // the same: bytes on disk that what did not fit needs
 	unfit  []string     // the same: layers that did not
 
-	log     *publication.Log // what publishers say; nil: nothing yet
-	unheard error            // why that is not what the server shows
-	keeps   bool             // it holds the lock, and so keeps what it learns
-	patient bool             // it waits with what need not be there yet
-	due     time.Time        // when some of that begins; zero: nothing waits
+	log     *publication.Log       // what publishers say; nil: nothing yet
+	unheard error                  // why that is not what the server shows
+	stays   map[store.LayerID]bool // layers of which state has the local head, whatever the server has; guarded by mu
+	keeps   bool                   // it holds the lock, and so keeps what it learns
+	patient bool                   // it waits with what need not be there yet
+	due     time.Time              // when some of that begins; zero: nothing waits
 }
 
 // Sync brings workspaces and their layers to the state of the server and the

@@ -64,6 +64,7 @@ func (p *pass) fillWithin(ctx context.Context) error {
 	if err := p.makeRoom(ctx, short.need); err != nil {
 		return err
 	}
+	p.room.last = true
 	if err = p.fillAll(ctx, nil); errors.As(err, &short) {
 		p.lack("files that are still to come", short)
 	}

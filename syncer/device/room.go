@@ -92,7 +92,7 @@ func (p *pass) admit(ctx context.Context, kind layers.Kind) func(int64, func() (
 		if err := p.room.open(ctx, p.Device); err != nil {
 			return false, err
 		}
-		return p.room.claim(bytes), nil
+		return !p.room.last && p.room.claim(bytes), nil // at last it has to be exact
 	}
 	return func(most int64, measure func() (exchange.Size, error)) error {
 		if fits, err := claim(most); fits || err != nil {
@@ -105,7 +105,11 @@ func (p *pass) admit(ctx context.Context, kind layers.Kind) func(int64, func() (
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		need := int64(float64(size.Bytes) * p.room.ratio)
-		if size.Chunks == 0 || p.room.claim(need) || p.room.last && kind.Writable() {
+		if size.Chunks == 0 || p.room.claim(need) {
+			return nil
+		}
+		if p.room.last && kind.Writable() {
+			p.room.left -= need
 			return nil
 		}
 		return &noRoom{need: need, lacking: need - p.room.left, disk: p.room.disk}

@@ -122,6 +122,10 @@ func (p *pass) fillVersion(ctx context.Context, layer store.LayerID, version sto
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	thin, err := p.opt.Store.Heads().Thin(ctx)
+	if _, still := thin[version]; err != nil || !still {
+		return err // it was filled, or evicted, by another process
+	}
 	head, err := p.opt.Store.Heads().Head(ctx, layer)
 	if errors.Is(err, store.ErrNotExist) {
 		return p.opt.Store.Heads().Complete(ctx, version)

@@ -152,6 +152,33 @@ func TestLazyNewer(t *testing.T) {
 	b.sound()
 }
 
+// TestFillLeavesEvicted fills two thin versions, of which the older is evicted while
+// the newer is filled: it stays as it is.
+func TestFillLeavesEvicted(t *testing.T) {
+	w := newWorld(t)
+	pub, _, b := w.lazyPair()
+	first := b.head("debian-12")
+	pub.commit("debian-12", layers.OS, map[string]string{"usr/big": large(2, 300_000)})
+	pub.sync()
+	b.syncLazily()
+	asked := 0
+	must(t, b.dev.Fill(t.Context(), func(ctx context.Context) error {
+		if asked++; asked > 1 {
+			return nil
+		}
+		gone, err := b.st.Evict(ctx, map[store.ID]store.LayerID{first.Version: first.Layer})
+		if err == nil && len(gone) == 0 {
+			t.Error("it was not evicted")
+		}
+		return err
+	}))
+	if b.thin() != 0 || b.isHere(first.Version) {
+		t.Errorf("%d thin versions, the evicted one is here: %v", b.thin(), b.isHere(first.Version))
+	}
+	wantSame(t, pub, b, "debian-12")
+	b.sound()
+}
+
 // TestLazyWork sends what was made on top of a thin version: its base names a
 // file of the os layer that never came.
 func TestLazyWork(t *testing.T) {

@@ -23,7 +23,8 @@ type Old struct {
 	Bytes   int64     `json:"bytes,omitempty"`  // on disk, about, that go with it and all that are older
 	Reason  string    `json:"reason,omitempty"` // why it has to stay
 
-	layer store.LayerID
+	layer   store.LayerID
+	passing bool // the reason will not last
 }
 
 // An Eviction tells what was given up to make room, or would be.
@@ -127,7 +128,7 @@ func (s *shedder) shed(ctx context.Context, chosen []Old, e *Eviction) (more boo
 		if slices.Contains(evicted, o.Version) {
 			e.Evicted = append(e.Evicted, o)
 		} else {
-			o.Bytes, o.Reason = 0, "something that runs reads it"
+			o.Bytes, o.Reason, o.passing = 0, "something that runs reads it", true
 			e.Stay = append(e.Stay, o)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/store/disk"
+	"satchel/store/durable"
 	"satchel/syncer"
 	"satchel/syncer/publication"
 )
@@ -420,5 +421,31 @@ func TestOwnWorkOverBudget(t *testing.T) {
 	wantNote(t, rep, "more than it may")
 	if again := b.sync(); len(again.Notes) > 0 {
 		t.Errorf("what was of no use is tried again, with nothing changed: %q", again.Notes)
+	}
+}
+
+// TestTrimAgain is over budget because of what cannot go yet: it goes when it can,
+// although no head has moved since.
+func TestTrimAgain(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.pair()
+	data := a.versions("ana/data", layers.Data, 3, func() { a.sync() })
+	release, err := a.st.Hold(t.Context(), "a mount", data[0])
+	must(t, err)
+	a.cramped()
+	a.sync()
+	must(t, release())
+	if a.sync(); a.isHere(data[0]) {
+		t.Error("what was read at first stays afterwards")
+	}
+	a.sync() // there is nothing left to give up
+	must(t, a.dev.Fetch(t.Context(), "ana/data", data[0].Short()))
+	if a.sync(); !a.isHere(data[0]) {
+		t.Error("what was fetched just now went")
+	}
+	long := map[store.ID]time.Time{data[0]: time.Now().Add(-2 * rest)}
+	must(t, durable.WriteJSON(a.dir+"/"+fetchedName, fetchedFile{fetchedHeader, long}))
+	if a.sync(); a.isHere(data[0]) {
+		t.Error("what was fetched by hand stays for good")
 	}
 }

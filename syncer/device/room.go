@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"satchel/layers"
 	"satchel/store"
@@ -209,7 +210,7 @@ func (p *pass) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := scenery{at.Budget, heads, s.bases, s.shown, needed}
+	now := scenery{at.Budget, heads, s.bases, s.shown, needed, p.fetched()}
 	if reflect.DeepEqual(p.vain, now) {
 		return nil
 	}
@@ -218,7 +219,7 @@ func (p *pass) trim(ctx context.Context) error {
 		return err
 	}
 	if at, err = DiskOf(p.opt.Home); err == nil && at.Room() < 0 {
-		if waiting == 0 {
+		if !waiting {
 			p.vain = now
 		}
 		p.note("this home takes %s more than it may: no old version is left that could go (satchel store evict --dry-run tells why)", bytesText(-at.Room()))
@@ -233,25 +234,26 @@ type scenery struct {
 	bases  map[store.LayerID]store.ID
 	shown  map[store.LayerID]store.ID
 	needed map[store.ID]string
+	byHand map[store.ID]time.Time
 }
 
-// shed gives up old versions, and tells of it. It returns how many chunks wait
-// for processes that are writing.
-func (p *pass) shed(ctx context.Context, want int64) (waiting int64, err error) {
+// shed gives up old versions, and tells of it. It reports whether more may go
+// before long, as when chunks wait for processes that are writing.
+func (p *pass) shed(ctx context.Context, want int64) (waiting bool, err error) {
 	if want <= 0 {
-		return 0, nil
+		return false, nil
 	}
 	e, err := newShedder(p.Device, p.memo.Bases, &p.state).free(ctx, want, false)
 	p.report.Evicted = append(p.report.Evicted, e.Evicted...)
 	p.report.Freed += e.Freed
 	if errors.Is(err, store.ErrBusy) {
 		p.note("no room was made: %v", err)
-		return 1, nil
+		return true, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("make room: %w", err)
+		return false, fmt.Errorf("make room: %w", err)
 	}
-	return e.Waiting, nil
+	return e.Waiting > 0 || slices.ContainsFunc(e.Stay, func(o Old) bool { return o.passing }), nil
 }
 
 // noteShort keeps what this pass had no room for.

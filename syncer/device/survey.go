@@ -66,7 +66,7 @@ func (s *shedder) survey(ctx context.Context) (*survey, error) {
 			if at, ok := used[entry.ID]; ok && at.After(o.Used) {
 				o.Used = at
 				if o.Reason == "" && time.Since(at) < rest {
-					o.Reason = "it was fetched by hand less than a day ago"
+					o.Reason, o.passing = "it was fetched by hand less than a day ago", true
 				}
 			}
 			if o.Reason == "" && sent[entry.ID] {

@@ -23,6 +23,8 @@ type share int64
 const (
 	sparse share = 5
 	dense  share = 9
+	// A pack that was recompressed grows by a sixth when it is copied.
+	denseBest share = 8
 )
 
 // roomToCopy is how many live bytes are copied before the packs that they were
@@ -85,8 +87,14 @@ func (s *Store) drop(ctx context.Context, uses []index.Use, res *GCResult) error
 	return s.removePacks(dead)
 }
 
-// isSparse reports whether less than the least share of a pack is live.
-func isSparse(u index.Use, least share) bool { return u.Live < u.Bytes/10*int64(least) }
+// isSparse reports whether less than the least share of a pack is live, and to copy
+// that frees room.
+func isSparse(u index.Use, least share) bool {
+	if recompressed(u.Name) {
+		least = min(least, denseBest)
+	}
+	return u.Live < u.Bytes/10*int64(least)
+}
 
 // choose returns the packs that are worth copying.
 func choose(uses []index.Use, least share) []index.Use {

@@ -41,7 +41,8 @@ func (s *Store) GC(ctx context.Context, walk store.Walker, keep ...func() ([]sto
 }
 
 // Shrink is GC that frees nearly all that is not needed, at the price of more
-// copying: no pack stays of which more than a tenth is dead.
+// copying: no pack stays of which more than a tenth is dead, or a fifth if it was
+// recompressed.
 func (s *Store) Shrink(ctx context.Context, walk store.Walker, keep ...func() ([]store.ID, error)) (GCResult, error) {
 	return s.gc(ctx, walk, dense, keep)
 }

@@ -321,3 +321,23 @@ func TestRecompressBesideOthers(t *testing.T) {
 	wantWhole(t, s)
 	wantChunks(t, s, ids, chunks)
 }
+
+// TestShrinkAfterRecompression has a part of a recompressed pack die. To copy the rest,
+// less well compressed, takes more room than a little frees.
+func TestShrinkAfterRecompression(t *testing.T) {
+	for dead, freed := range map[int]bool{11: false, 25: true} {
+		s := newTestStore(t)
+		chunks := textChunks(seeded(66), 100, 20_000)
+		h, versions := history(t, s, chunks, chunks[dead:])
+		recompress(t, s)
+		before := stored(t, s)
+		evict(t, s, h, versions[0])
+		if _, err := s.Shrink(t.Context(), partialToy(s)); err != nil {
+			t.Fatal(err)
+		}
+		if after := stored(t, s); after > before || after < before != freed {
+			t.Errorf("%d %% are dead: %d bytes became %d", dead, before, after)
+		}
+		wantChunks(t, s, idsIn(s, chunks[dead:]), chunks[dead:])
+	}
+}

@@ -65,8 +65,8 @@ func DiskOf(dir string) (d syncer.Disk, err error) {
 				d.Used += onDisk(info)
 			}
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went while it was looked at
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil // it went while it was looked at, or is none of ours, as lost+found
 		}
 		return err
 	})

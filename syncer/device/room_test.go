@@ -2,11 +2,30 @@ package device
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"satchel/layers"
+	"satchel/syncer"
 	"satchel/syncer/exchange"
 )
+
+func TestRetryAfter(t *testing.T) {
+	short := fmt.Errorf("layer a: %w", &noRoom{})
+	for _, c := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{syncer.ErrUnavailable, time.Second},
+		{short, roomRetry},
+		{errors.Join(short, syncer.ErrUnavailable), time.Second},
+	} {
+		if got := retryAfter(c.err, time.Second); got != c.want {
+			t.Errorf("%v: after %v, want %v", c.err, got, c.want)
+		}
+	}
+}
 
 // TestRoomIsShared asks for room for several versions, one after another, when what
 // does not fit does not land.

@@ -59,10 +59,7 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 				again = fillRetry
 			}
 		} else {
-			again = retry.NextBackOff()
-			if errors.Is(err, ErrNoRoom) {
-				again = roomRetry
-			}
+			again = retryAfter(err, retry.NextBackOff())
 		}
 		if until := time.Until(p.due); !p.due.IsZero() && (again == 0 || until < again) {
 			again = max(until, time.Millisecond)
@@ -71,6 +68,15 @@ func (d *Device) Run(ctx context.Context, report func(Report, error)) (err error
 			return ended(ctx, err)
 		}
 	}
+}
+
+// retryAfter is how soon a sync that failed is tried again, if by itself it would be
+// after next. What has no room can wait, but not what comes with a lost connection.
+func retryAfter(err error, next time.Duration) time.Duration {
+	if errors.Is(err, ErrNoRoom) && !fatal(err) {
+		return roomRetry
+	}
+	return next
 }
 
 // ended is the end of an agent: in order, when it was told to end.

@@ -228,6 +228,15 @@ func (s *Store) Hold(ctx context.Context, purpose string, roots ...store.ID) (re
 	return release, nil
 }
 
+// Held returns the versions that live leases read from. All of them are whole.
+func (s *Store) Held(ctx context.Context) (held []store.ID, err error) {
+	state, err := s.heads.State(ctx)
+	for _, l := range state.Leases {
+		held = append(held, l.Roots...)
+	}
+	return held, err
+}
+
 func (s *Store) tmp(name string) string { return filepath.Join(s.dir, tmpName, name) }
 
 // packPath returns the name of a pack's file.

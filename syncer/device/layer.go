@@ -146,6 +146,7 @@ type meeting struct {
 	base          store.ID
 	relation      syncer.Relation
 	theirs        []store.ID // what the remote history holds beyond the local one, newest first
+	records       []store.ID // of those, the ones of which only the record is here
 }
 
 // compare finds the base, for which it fetches the records of the server's
@@ -164,12 +165,17 @@ func (m *meeting) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		kept, err := m.kept(ctx) // before records come
+		if err != nil {
+			return err
+		}
 		opt, end := m.exchange()
 		m.theirs, err = exchange.History(ctx, st, m.w, m.server(), m.head.Layer, m.remote, have, opt)
 		end()
 		if err == nil {
 			err = m.w.Flush(ctx)
 		}
+		m.records = slices.DeleteFunc(slices.Clone(m.theirs), func(id store.ID) bool { return kept[id] })
 		if err == nil {
 			m.base, err = repo.Base(ctx, st, m.local, m.remote)
 		}
@@ -179,6 +185,30 @@ func (m *meeting) compare(ctx context.Context) error {
 	}
 	m.relation = syncer.Reconcile(m.base, m.local, m.remote)
 	return nil
+}
+
+// kept returns versions that are whole here whether a head leads to them or not, as
+// after their layer went back to an older one: what a session reads, or a workspace
+// may go back to.
+func (m *meeting) kept(ctx context.Context) (map[store.ID]bool, error) {
+	var all []store.ID
+	held := func() ([]store.ID, error) { return m.opt.Store.Held(ctx) }
+	for _, ask := range []func() ([]store.ID, error){held, m.opt.Workspaces.Kept, m.opt.Workspaces.Roots} {
+		ids, err := ask()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ids...)
+	}
+	has, err := m.opt.Store.Has(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	kept := map[store.ID]bool{}
+	for i, id := range all {
+		kept[id] = has[i]
+	}
+	return kept, nil
 }
 
 // have returns versions from which on the server need not send history: the
@@ -274,7 +304,7 @@ func (m *meeting) fetch(ctx context.Context, version store.ID) error {
 func (m *meeting) moveTo(to store.ID) store.Move {
 	return store.Move{
 		Layer: m.head.Layer, From: m.local, To: to, Whole: true,
-		Partial: slices.DeleteFunc(slices.Clone(m.theirs), func(id store.ID) bool { return id == m.remote }), // whose contents were fetched
+		Partial: slices.DeleteFunc(slices.Clone(m.records), func(id store.ID) bool { return id == m.remote }), // whose contents were fetched
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"satchel/layers"
+	"satchel/layers/workspace"
+	"satchel/store"
 	"satchel/syncer"
 )
 
@@ -103,5 +105,51 @@ func TestEvictOfUnheardLayer(t *testing.T) {
 	}
 	if !a.isHere(first) {
 		t.Error("the version that both sides had was evicted")
+	}
+}
+
+// TestWayBackStays goes back to an older version, and on to a newer one. What the
+// workspace may go back to, or a session reads, lies in between and stays.
+func TestWayBackStays(t *testing.T) {
+	for what, need := range map[string]func(h *home, pin workspace.Pin){
+		"good": func(h *home, pin workspace.Pin) {
+			must(t, h.set.UpdateHealth("desk", func(rec *workspace.Health) error { rec.Good = []workspace.Pin{pin}; return nil }))
+		},
+		"crashed": func(h *home, pin workspace.Pin) {
+			must(t, h.set.SaveSession("desk", workspace.Session{State: workspace.Running, Composed: []workspace.Pin{pin}}))
+		},
+		"running": func(h *home, pin workspace.Pin) {
+			release, err := h.st.Hold(t.Context(), "run desk", pin.Version)
+			must(t, err)
+			_ = release // it ends with the store
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p := newPress(t)
+			first := p.pub.head("debian-12").Version
+			a := p.pupil("ana", "laptop")
+			second := p.version("two")
+			p.release(Release{})
+			a.sync()
+			need(a, workspace.Pin{Kind: layers.OS, Layer: p.layer(), Name: "debian-12", Version: second})
+			p.release(Release{Version: first.String(), Back: true})
+			a.sync()
+			a.wantKept(second)
+			p.version("three")
+			p.release(Release{})
+			a.sync()
+			wantOS(t, a, "three")
+			a.wantKept(second)
+		})
+	}
+}
+
+// wantKept fails the test unless a version is whole after a gc.
+func (h *home) wantKept(id store.ID) {
+	h.t.Helper()
+	_, err := h.st.Shrink(h.t.Context(), h.repo.Walker(), h.set.Kept, h.set.Roots)
+	must(h.t, err)
+	if !h.isHere(id) {
+		h.t.Error("what is needed is gone")
 	}
 }

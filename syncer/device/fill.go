@@ -77,7 +77,8 @@ func (d *Device) Unfilled(ctx context.Context) bool {
 	return err == nil && len(thin) > 0
 }
 
-// fillAll completes thin versions: first those that heads are at.
+// fillAll completes thin versions: first those that heads are at. One for which there
+// is no room does not keep the others away.
 func (p *pass) fillAll(ctx context.Context, wait func(context.Context) error) error {
 	heads, err := p.opt.Store.Heads().List(ctx)
 	if err != nil {
@@ -106,12 +107,16 @@ func (p *pass) fillAll(ctx context.Context, wait func(context.Context) error) er
 		return bytes.Compare(a[:], b[:])
 	})
 	defer os.Remove(p.path(paceFile)) //nolint:errcheck // it is out of date soon
+	var unfit []error
 	for _, id := range order {
-		if err := p.fillVersion(ctx, thin[id], id, wait); err != nil {
-			return err
+		err := p.fillVersion(ctx, thin[id], id, wait)
+		if errors.Is(err, ErrNoRoom) {
+			unfit = append(unfit, err)
+		} else if err != nil {
+			return errors.Join(append(unfit, err)...)
 		}
 	}
-	return nil
+	return errors.Join(unfit...)
 }
 
 // fillVersion completes a thin version. The mark of one that no head's history

@@ -152,6 +152,36 @@ func TestLazyNewer(t *testing.T) {
 	b.sound()
 }
 
+// TestFillWhatFits has room for one of two thin versions.
+func TestFillWhatFits(t *testing.T) {
+	w := newWorld(t)
+	pub, _, b := w.lazyPair()
+	first := b.head("debian-12")
+	must(t, b.set.UpdateHealth("ana", func(rec *workspace.Health) error { // so that it stays
+		rec.Good = []workspace.Pin{{Kind: layers.OS, Layer: first.Layer, Name: first.Name, Version: first.Version}}
+		return nil
+	}))
+	pub.commit("debian-12", layers.OS, map[string]string{"usr/big": noise(2, 4<<20)})
+	pub.sync()
+	b.syncLazily()
+	at, err := DiskOf(b.dir)
+	must(t, err)
+	must(t, SetBudget(b.dir, at.Used+1<<20))
+	if _, err := b.dev.Sync(t.Context()); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("error %v, want that there is no room", err)
+	}
+	thin, err := b.st.Heads().Thin(t.Context())
+	must(t, err)
+	if _, ok := thin[first.Version]; ok || len(thin) == 0 {
+		t.Errorf("thin: %v, want the newer version alone", thin)
+	}
+	must(t, SetBudget(b.dir, 0))
+	if b.sync(); b.thin() != 0 {
+		t.Error("with room, there are thin versions")
+	}
+	wantSame(t, pub, b, "debian-12")
+}
+
 // TestFillLeavesEvicted fills two thin versions, of which the older is evicted while
 // the newer is filled: it stays as it is.
 func TestFillLeavesEvicted(t *testing.T) {

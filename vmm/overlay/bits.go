@@ -59,11 +59,13 @@ func newFreshBits(n int64) freshBits {
 	return freshBits{b, make([]atomic.Bool, (len(b)+pageWords-1)/pageWords)}
 }
 
-// set sets bits of present, and here those that were not set there.
+// set sets bits of present, and here those that were not set there. Here first: who
+// finds a bit of present set leaves it at that, and flushes.
 func (f *freshBits) set(present *bitmap, first, last int64) {
 	words(first, last, func(w int64, mask uint64) {
-		if was := atomic.OrUint64(&(*present)[w], mask); was&mask != mask {
-			f.add(w, mask&^was)
+		if missing := mask &^ atomic.LoadUint64(&(*present)[w]); missing != 0 {
+			f.add(w, missing)
+			atomic.OrUint64(&(*present)[w], missing)
 		}
 	})
 }

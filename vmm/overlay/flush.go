@@ -36,14 +36,22 @@ func (d *Disk) Flush() error {
 }
 
 // flush makes the data durable, and then the bits of blocks whose data was
-// written before that began. After a failure it can be done again.
+// written before that began. Where the data failed, all flushes fail from then on:
+// the host takes what it could not write for written, so that a further sync would
+// succeed without it. The map is written again.
 func (d *Disk) flush() error {
-	found := d.fresh.take()
-	err := d.data.Datasync()
-	if err == nil && len(found) > 0 {
-		err = d.writeMap(found)
+	if d.lost != nil {
+		return d.lost
 	}
-	if err != nil {
+	found := d.fresh.take()
+	if err := d.data.Datasync(); err != nil {
+		d.lost = fmt.Errorf("flush disk: %w", err)
+		return d.lost
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if err := d.writeMap(found); err != nil {
 		for _, f := range found {
 			d.fresh.add(f.word, f.bits)
 		}

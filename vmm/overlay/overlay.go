@@ -86,7 +86,8 @@ type Disk struct {
 	// must first bring up the rest of a block.
 	alone sync.RWMutex
 
-	flushing sync.Mutex // held by who flushes
+	flushing sync.Mutex // held by who flushes; guards lost
+	lost     error      // why some of the data may never become durable, or nil
 	mu       sync.Mutex // guards waiting
 	waiting  *flush     // not begun yet
 }

@@ -118,7 +118,8 @@ func (p *pass) aim(ctx context.Context, l *syncer.Layer) error {
 		return err
 	}
 	l.Version = have // until something better is found
-	p.stays[l.ID] = p.unheard != nil || !p.aimAt(l, have)
+	heard := p.unheard == nil
+	p.stays[l.ID] = !heard || !p.aimAt(l, have)
 	return nil
 }
 

@@ -5,7 +5,7 @@ const (
 	programLeast  = 1 << 10 // bytes of the shortest that is looked at
 	programSample = 16 << 10
 	programRuns   = 64
-	programCalls  = 256 // at least one call in so many bytes
+	programCalls  = 100 // at least one call in so many bytes
 )
 
 // program reports whether data is mostly code for x86-64: whether what looks

@@ -3,7 +3,7 @@
 # restored: ingest.sh PEER
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/stores.sh"
-peer=$1 mine=$scratch/ingest-$1 repo=$scratch/ingest-$1/store out=$scratch/ingest-$1/out
+peer=$1 mine=$scratch/ingest-$1 repo=$scratch/ingest-$1/store
 trap tidy EXIT
 for part in ingest again update restore; do forget $part "$peer"; done
 
@@ -19,14 +19,15 @@ step() {
 # restore: also counts entries that are not as they were: size, times, owners, modes,
 # links, extended attributes. Times of directories are left out.
 restore() {
-	rm -rf "$out"
-	mkdir -p "$out"
+	local out=$blank/out
+	blank
+	mkdir "$out"
 	restore_command "$peer" "$repo" os-v1 "$out" "$at"
 	timed restore "$peer" "${cmd[@]}" || return 0
 	bind os-v1
 	measure rsync -naHXO --numeric-ids --delete --exclude=/dev --itemize-changes "$at/" "$restored/"
 	note restore "$peer" differing "$(wc -l <"$last.out")"
-	rm -rf "$out"
+	unblank
 }
 
 for run in $(seq "$RUNS"); do

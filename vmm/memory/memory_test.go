@@ -54,7 +54,8 @@ func TestSaveAndLoad(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 || info.Size() != int64(len(want)) || sum.Pages != pages {
 			t.Fatalf("file %v, %v; sum %+v, want %d pages", info, err, sum, pages)
 		}
-		if used := info.Sys().(*syscall.Stat_t).Blocks * 512; used > pages*memory.Page {
+		const where = 4096 // the file system may need a block for where so many runs lie
+		if used := info.Sys().(*syscall.Stat_t).Blocks * 512; used > pages*memory.Page+where {
 			t.Fatalf("the file takes %d bytes for %d pages", used, pages)
 		}
 		again, err := memory.Load(context.Background(), file, sum)

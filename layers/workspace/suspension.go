@@ -96,12 +96,31 @@ func (s *Set) ClearMachine(name string) error {
 
 // Roots are the versions that the sessions of the set lie on, running or not,
 // and those that hold suspended machines: gc must keep them.
-func (s *Set) Roots() ([]store.ID, error) {
+func (s *Set) Roots() ([]store.ID, error) { return s.named((*Session).roots) }
+
+func (rec *Session) roots() []store.ID {
+	ids := pinned(rec.Composed)
+	if rec.Suspension != nil && !rec.Suspension.Stored.IsZero() {
+		ids = append(ids, rec.Suspension.Stored)
+	}
+	return ids
+}
+
+func pinned(pins []Pin) (ids []store.ID) {
+	for _, pin := range pins {
+		if !pin.Version.IsZero() {
+			ids = append(ids, pin.Version)
+		}
+	}
+	return ids
+}
+
+// named gathers the versions that the records of sessions name.
+func (s *Set) named(by func(*Session) []store.ID) (ids []store.ID, err error) {
 	names, err := s.List()
 	if err != nil {
 		return nil, err
 	}
-	var ids []store.ID
 	for _, name := range names {
 		rec, err := s.LoadSession(name)
 		if errors.Is(err, store.ErrNotExist) {
@@ -110,14 +129,7 @@ func (s *Set) Roots() ([]store.ID, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, pin := range rec.Composed {
-			if !pin.Version.IsZero() {
-				ids = append(ids, pin.Version)
-			}
-		}
-		if rec.Suspension != nil && !rec.Suspension.Stored.IsZero() {
-			ids = append(ids, rec.Suspension.Stored)
-		}
+		ids = append(ids, by(&rec)...)
 	}
 	return ids, nil
 }

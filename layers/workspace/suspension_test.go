@@ -112,7 +112,7 @@ func TestRoots(t *testing.T) {
 	must(t, s.SaveSession("ben", rec))
 	got, err = s.Foundations()
 	must(t, err)
-	if want := []store.ID{{0xA}, {0xC}, {0xA}, {0xB}, {0xD}}; !slices.Equal(got, want) {
+	if want := []store.ID{{0xA}, {0xC}, {0xB}, {0xA}, {0xD}}; !slices.Equal(got, want) {
 		t.Errorf("foundations %v, want %v", got, want)
 	}
 	must(t, os.WriteFile(filepath.Join(s.Dir("eve"), sessionFile), []byte("{}"), 0o600))

@@ -14,16 +14,7 @@ import (
 // are passed over; it returns the others. Keep is asked as [Store.GC] asks it,
 // while no lease can begin, and so must not use the heads.
 func (s *Store) Evict(ctx context.Context, versions map[store.ID]store.LayerID, keep ...func() ([]store.ID, error)) ([]store.ID, error) {
-	evicted, err := s.heads.Evict(ctx, versions, func() (kept []store.ID, err error) {
-		for _, ask := range keep {
-			ids, err := ask()
-			if err != nil {
-				return nil, err
-			}
-			kept = append(kept, ids...)
-		}
-		return kept, nil
-	})
+	evicted, err := s.heads.Evict(ctx, versions, func() ([]store.ID, error) { return askAll(keep) })
 	if err != nil {
 		return nil, fmt.Errorf("evict: %w", err)
 	}
@@ -32,25 +23,21 @@ func (s *Store) Evict(ctx context.Context, versions map[store.ID]store.LayerID, 
 
 // A Scale tells how many bytes on disk chunks take, and adds up how much walks
 // reach, each chunk once. Chunks of one pack count as if they were compressed
-// alike. It takes some 32 bytes of memory for each chunk of the store.
+// alike. The first walk takes some 32 bytes of memory for each chunk of the store.
 type Scale struct {
 	store *Store
-	marks *marks
+	marks *marks             // nil before the first walk
 	packs map[string]float64 // bytes on disk of a byte of plaintext, by pack
 	rest  int64              // bytes on disk that no walk has reached and that can be freed
 }
 
 // Scale returns a scale for what the store holds now.
 func (s *Store) Scale(ctx context.Context) (*Scale, error) {
-	candidates, err := s.index.Candidates(ctx)
-	if err != nil {
-		return nil, err
-	}
 	uses, err := s.index.Uses(ctx)
 	if err != nil {
 		return nil, err
 	}
-	scale := &Scale{store: s, marks: newMarks(candidates), packs: make(map[string]float64, len(uses))}
+	scale := &Scale{store: s, packs: make(map[string]float64, len(uses))}
 	for _, u := range uses {
 		scale.packs[u.Name] = float64(u.Size) / float64(max(u.Bytes, 1))
 		scale.rest += u.Size
@@ -81,6 +68,13 @@ func (s *Scale) Weigh(ctx context.Context, ids []store.ID) (int64, error) {
 // chunks take that no walk before it has reached. The root itself is walked from
 // even if it was reached.
 func (s *Scale) Add(ctx context.Context, walk store.Walker, root store.ID) (bytes int64, err error) {
+	if s.marks == nil {
+		candidates, err := s.store.index.Candidates(ctx)
+		if err != nil {
+			return 0, err
+		}
+		s.marks = newMarks(candidates)
+	}
 	var pending []store.ID
 	var failed error
 	flush := func() {

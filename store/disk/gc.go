@@ -130,22 +130,32 @@ func (s *Store) round(ctx context.Context, walk store.Walker, keep []func() ([]s
 
 // kept returns the versions that are to be kept and are there.
 func (s *Store) kept(ctx context.Context, keep []func() ([]store.ID, error)) (kept []store.ID, err error) {
+	ids, err := askAll(keep)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.index.Lookup(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range entries {
+		if e.Found {
+			kept = append(kept, ids[i])
+		}
+	}
+	return kept, nil
+}
+
+// askAll returns what all of those who keep versions name.
+func askAll(keep []func() ([]store.ID, error)) (all []store.ID, err error) {
 	for _, ask := range keep {
 		ids, err := ask()
 		if err != nil {
 			return nil, err
 		}
-		entries, err := s.index.Lookup(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		for i, e := range entries {
-			if e.Found {
-				kept = append(kept, ids[i])
-			}
-		}
+		all = append(all, ids...)
 	}
-	return kept, nil
+	return all, nil
 }
 
 // enforce does what a round has decided.

@@ -36,6 +36,22 @@ type Disk struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
+// Bytes is a number of bytes as people read it.
+type Bytes int64
+
+func (b Bytes) String() string {
+	const k = 1000
+	n, div, exp := int64(b), int64(k), 0
+	if n < k {
+		return fmt.Sprintf("%d B", n)
+	}
+	for m := n / k; m >= k; m /= k {
+		div *= k
+		exp++
+	}
+	return fmt.Sprintf("%.1f %cB", float64(n)/float64(div), "kMGTPE"[exp])
+}
+
 // Room is how much may be added. It is negative when there is too much.
 func (d *Disk) Room() int64 {
 	room := d.Free - d.Keep

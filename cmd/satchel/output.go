@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"satchel/syncer"
 )
 
 // print writes facts: as JSON when asked for, else as text makes them.
@@ -35,18 +37,7 @@ func table(w io.Writer, rows func(w io.Writer)) {
 }
 
 // size prints a number of bytes for people.
-func size(n int64) string {
-	const k = 1000
-	if n < k {
-		return fmt.Sprintf("%d B", n)
-	}
-	div, exp := int64(k), 0
-	for m := n / k; m >= k; m /= k {
-		div *= k
-		exp++
-	}
-	return fmt.Sprintf("%.1f %cB", float64(n)/float64(div), "kMGTPE"[exp])
-}
+func size(n int64) string { return syncer.Bytes(n).String() }
 
 // when prints a time for people, in their own zone.
 func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -191,24 +191,29 @@ func (m *meeting) compare(ctx context.Context) error {
 // after their layer went back to an older one: what a session reads, or a workspace
 // may go back to.
 func (m *meeting) kept(ctx context.Context) (map[store.ID]bool, error) {
-	var all []store.ID
 	held := func() ([]store.ID, error) { return m.opt.Store.Held(ctx) }
-	for _, ask := range []func() ([]store.ID, error){held, m.opt.Workspaces.Kept, m.opt.Workspaces.Roots} {
+	return m.present(ctx, held, m.opt.Workspaces.Kept, m.opt.Workspaces.Roots)
+}
+
+// present tells of all that are named whether they are here.
+func (d *Device) present(ctx context.Context, named ...func() ([]store.ID, error)) (map[store.ID]bool, error) {
+	var all []store.ID
+	for _, ask := range named {
 		ids, err := ask()
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, ids...)
 	}
-	has, err := m.opt.Store.Has(ctx, all)
+	has, err := d.opt.Store.Has(ctx, all)
 	if err != nil {
 		return nil, err
 	}
-	kept := map[store.ID]bool{}
+	here := map[store.ID]bool{}
 	for i, id := range all {
-		kept[id] = has[i]
+		here[id] = has[i]
 	}
-	return kept, nil
+	return here, nil
 }
 
 // have returns versions from which on the server need not send history: the

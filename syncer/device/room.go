@@ -65,22 +65,10 @@ func (e *noRoom) Unwrap() error { return ErrNoRoom }
 func (e *noRoom) Error() string {
 	if limit := e.disk.Budget; limit > 0 && limit-e.disk.Used <= e.disk.Free-e.disk.Keep {
 		return fmt.Sprintf("%v: it needs %s more than the disk budget of %s leaves: raise that with satchel store budget, or remove what is not needed (satchel workspace rm, satchel layer rm, satchel store gc)",
-			ErrNoRoom, bytesText(e.lacking), bytesText(limit))
+			ErrNoRoom, syncer.Bytes(e.lacking), syncer.Bytes(limit))
 	}
 	return fmt.Sprintf("%v: it needs %s more than is free on the disk, of which %s stay free: make room on the disk, or remove what is not needed (satchel workspace rm, satchel layer rm, satchel store gc)",
-		ErrNoRoom, bytesText(e.lacking), bytesText(e.disk.Keep))
-}
-
-func bytesText(n int64) string {
-	const units = "kMGTP"
-	x, unit := float64(n), ""
-	for i := 0; x >= 1000 && i < len(units); i++ {
-		x, unit = x/1000, units[i:i+1]
-	}
-	if unit == "" {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %sB", x, unit)
+		ErrNoRoom, syncer.Bytes(e.lacking), syncer.Bytes(e.disk.Keep))
 }
 
 // admit returns what asks for room before the contents of a version of a kind of
@@ -146,10 +134,13 @@ func (p *pass) layers(ctx context.Context, heads []store.Head) error {
 	}
 	// The user's own first, and then as many as fit.
 	slices.SortFunc(waiting, func(a, b deferred) int {
-		if a.own != b.own {
-			return map[bool]int{true: -1, false: 1}[a.own]
+		switch {
+		case a.own == b.own:
+			return cmp.Compare(a.need, b.need)
+		case a.own:
+			return -1
 		}
-		return cmp.Compare(a.need, b.need)
+		return 1
 	})
 	heads = heads[:0:0]
 	for _, w := range waiting {
@@ -222,7 +213,7 @@ func (p *pass) trim(ctx context.Context) error {
 		if !waiting {
 			p.vain = now
 		}
-		p.note("this home takes %s more than it may: no old version is left that could go (satchel store evict --dry-run tells why)", bytesText(-at.Room()))
+		p.note("this home takes %s more than it may: no old version is left that could go (satchel store evict --dry-run tells why)", syncer.Bytes(-at.Room()))
 	}
 	return err
 }

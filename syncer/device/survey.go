@@ -191,25 +191,12 @@ func (s *shedder) weigh(ctx context.Context, heads []store.Head, may, must map[s
 
 // walkKept walks from all that gc would.
 func (s *shedder) walkKept(ctx context.Context, scale *disk.Scale, walk store.Walker, heads []store.Head) error {
-	kept, err := s.opt.Workspaces.Kept()
+	from, err := s.present(ctx, s.opt.Workspaces.Kept, s.opt.Workspaces.Roots)
 	if err != nil {
 		return err
 	}
-	roots, err := s.opt.Workspaces.Roots()
-	if err != nil {
-		return err
-	}
-	roots = append(roots, kept...)
-	has, err := s.opt.Store.Has(ctx, roots)
-	if err != nil {
-		return err
-	}
-	from := map[store.ID]bool{}
 	for _, h := range heads {
 		from[h.Version] = !h.Version.IsZero()
-	}
-	for i, id := range roots {
-		from[id] = from[id] || has[i]
 	}
 	for id, there := range from {
 		if !there {

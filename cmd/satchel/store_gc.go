@@ -73,6 +73,10 @@ func (a *app) recompress(ctx context.Context, h *home, limit time.Duration) (dis
 func writeCollected(w io.Writer, result collected) {
 	fmt.Fprintf(w, "removed %d chunks, freed %s; %d chunks wait for running writers\n", result.SweptChunks, size(result.FreedBytes), result.Condemned)
 	if r := result.Recompressed; r != nil {
-		fmt.Fprintf(w, "recompressed: %d packs became %d, freed %s; %d packs are left\n", r.Removed, r.Packs, size(r.FreedBytes), r.Left)
+		freed := "freed " + size(r.FreedBytes)
+		if r.FreedBytes < 0 { // time ran out within a pack, which goes with the next run
+			freed = "for now " + size(-r.FreedBytes) + " more"
+		}
+		fmt.Fprintf(w, "recompressed: %d packs became %d, %s; %d packs are left\n", r.Removed, r.Packs, freed, r.Left)
 	}
 }

@@ -55,7 +55,7 @@ func (f *finder) forget(origin int) {
 }
 
 // swapLong enters place i for the eight bytes v and returns what was there: an
-// entry for other bytes, by the tag, if [other] says so of the two.
+// entry for the same bytes, as far as the tags tell, if [same] says so of the two.
 func (f *finder) swapLong(v uint64, i int) (old, e uint32) {
 	h := v * longPrime
 	e = uint32(h>>(64-longBits-tagBits))<<placeBits | uint32(i)

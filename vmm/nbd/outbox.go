@@ -94,7 +94,9 @@ func (o *outbox) sent(s sending) {
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.err = fmt.Errorf("write reply: %w", err)
+	if o.err == nil {
+		o.err = fmt.Errorf("write reply: %w", err)
+	}
 	o.conn.Close()
 }
 

@@ -6,14 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An early has the host's disk begin with large writes before a flush asks for
-// them, so that the flush has less to wait for. It promises nothing: what it does
-// not come to, the flush does.
+// An early has the host's disk begin with what is written one piece after the
+// other before a flush asks for it, so that the flush has less to wait for. It
+// promises nothing: what it does not come to, the flush does.
 type early struct {
 	file   starter
-	ranges chan [2]int64 // offset and length
+	runs   chan run
 	active sync.WaitGroup
+
+	mu   sync.Mutex
+	last run // not begun yet: it may grow
 }
+
+// A run is a range of bytes.
+type run struct{ off, n int64 }
 
 // A starter is a file that can be told to begin writing.
 type starter interface {
@@ -21,9 +27,13 @@ type starter interface {
 	Start(off, n int64) error
 }
 
-// largeWrite is the least that it is worth for, in bytes. Small ones are better
-// left to the host, to put together.
-const largeWrite = 64 << 10
+// largeWrite is the least that a write must have to be part of a run, in bytes:
+// small ones are better left to the host, to put together. startSize is how long
+// a run is begun with: the disk takes less time for a few large ones.
+const (
+	largeWrite = 64 << 10
+	startSize  = 4 << 20
+)
 
 // newEarly returns one for a file, or nil if that cannot be told.
 func newEarly(data File) *early {
@@ -31,10 +41,10 @@ func newEarly(data File) *early {
 	if !ok {
 		return nil
 	}
-	e := &early{file: file, ranges: make(chan [2]int64, 64)}
+	e := &early{file: file, runs: make(chan run, 16)}
 	e.active.Go(func() {
-		for r := range e.ranges {
-			_ = e.file.Start(r[0], r[1]) // the flush will be told
+		for r := range e.runs {
+			_ = e.file.Start(r.off, r.n) // the flush will be told
 		}
 	})
 	return e
@@ -45,15 +55,24 @@ func (e *early) wrote(off, n int64) {
 	if e == nil || n < largeWrite {
 		return
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if off != e.last.off+e.last.n {
+		e.last = run{off: off}
+	}
+	if e.last.n += n; e.last.n < startSize {
+		return
+	}
 	select {
-	case e.ranges <- [2]int64{off, n}:
+	case e.runs <- e.last:
 	default: // the disk has enough to do
 	}
+	e.last = run{off: off + n}
 }
 
 func (e *early) close() {
 	if e != nil {
-		close(e.ranges)
+		close(e.runs)
 		e.active.Wait()
 	}
 }

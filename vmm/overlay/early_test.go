@@ -18,11 +18,12 @@ func (f *noting) Start(off, n int64) error {
 	return errPower // which is nobody's concern
 }
 
-// TestLargeWritesBeginEarly: the disk begins with large writes, and not with
-// small ones, and all is told when the disk is closed.
-func TestLargeWritesBeginEarly(t *testing.T) {
+// TestRunsOfLargeWritesBeginEarly: the disk begins with what was written one
+// after the other, when that is enough, and not with small writes nor with what
+// lies apart; and all is told when the disk is closed.
+func TestRunsOfLargeWritesBeginEarly(t *testing.T) {
 	on := power{left: 1000}
-	lower := zeros{4 << 20}
+	lower := zeros{4 * startSize}
 	data := &noting{crashFile: newCrashFile(&on, lower.size, BlockSize)}
 	file := newCrashFile(&on, mapSize(lower.size), BlockSize)
 	copy(file.now, encodeHeader(Base{store.ID{3}, lower.size}))
@@ -30,16 +31,35 @@ func TestLargeWritesBeginEarly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.WriteAt(make([]byte, largeWrite), 1<<20); err != nil {
+	const piece = startSize / 4
+	var want [][2]int64
+	for _, w := range []struct {
+		off, n int64
+		begins [2]int64
+	}{
+		{off: 0, n: piece},
+		{off: 2 * piece, n: piece}, // apart
+		{off: 3 * piece, n: 2 * piece},
+		{off: 0, n: BlockSize}, // small: not part of a run, and no end of it
+		{off: 5 * piece, n: piece, begins: [2]int64{2 * piece, startSize}},
+		{off: 6 * piece, n: piece}, // a new run
+		{off: 8 * piece, n: startSize, begins: [2]int64{8 * piece, startSize}},
+	} {
+		if !d.TryWriteAt(make([]byte, w.n), w.off) {
+			t.Fatal("did not write")
+		}
+		if w.begins[1] > 0 {
+			want = append(want, w.begins)
+		}
+	}
+	if _, err := d.WriteAt(make([]byte, startSize), 3*startSize); err != nil {
 		t.Fatal(err)
 	}
-	if !d.TryWriteAt(make([]byte, 1<<20), 2<<20) || !d.TryWriteAt(make([]byte, BlockSize), 0) {
-		t.Fatal("did not write")
-	}
+	want = append(want, [2]int64{3 * startSize, startSize})
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if want := [][2]int64{{1 << 20, largeWrite}, {2 << 20, 1 << 20}}; !slices.Equal(data.started, want) {
+	if !slices.Equal(data.started, want) {
 		t.Errorf("began with %v, want %v", data.started, want)
 	}
 }

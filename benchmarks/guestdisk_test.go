@@ -97,7 +97,7 @@ type guestJob struct {
 func runGuestJobs(b *testing.B, g *agent.Client, round int) map[guestJob]float64 {
 	b.Helper()
 	var file strings.Builder
-	file.WriteString("[global]\nioengine=libaio\ndirect=1\niodepth=16\ntime_based\nruntime=700ms\nrandrepeat=1\nsize=32m\n")
+	fmt.Fprintf(&file, "[global]\nioengine=libaio\ndirect=1\niodepth=16\ntime_based\nruntime=700ms\nrandrepeat=1\nsize=%d\n", guestPart)
 	// While the first job runs, fio still makes the processes of all others.
 	file.WriteString("[warm-up]\nfilename=/dev/disk/by-id/virtio-root\nrw=randread\nbs=4k\n")
 	var order []guestJob

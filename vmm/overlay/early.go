@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"satchel/layers/ingest"
 )
 
 // An early has the host's disk begin with what is written one piece after the
@@ -11,15 +13,12 @@ import (
 // promises nothing: what it does not come to, the flush does.
 type early struct {
 	file   starter
-	runs   chan run
+	runs   chan ingest.Range
 	active sync.WaitGroup
 
 	mu   sync.Mutex
-	last run // not begun yet: it may grow
+	last ingest.Range // not begun yet: it may grow
 }
-
-// A run is a range of bytes.
-type run struct{ off, n int64 }
 
 // A starter is a file that can be told to begin writing.
 type starter interface {
@@ -41,10 +40,10 @@ func newEarly(data File) *early {
 	if !ok {
 		return nil
 	}
-	e := &early{file: file, runs: make(chan run, 16)}
+	e := &early{file: file, runs: make(chan ingest.Range, 16)}
 	e.active.Go(func() {
 		for r := range e.runs {
-			_ = e.file.Start(r.off, r.n) // the flush will be told
+			_ = e.file.Start(r.Off, r.End-r.Off) // the flush will be told
 		}
 	})
 	return e
@@ -57,17 +56,17 @@ func (e *early) wrote(off, n int64) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if off != e.last.off+e.last.n {
-		e.last = run{off: off}
+	if off != e.last.End {
+		e.last.Off = off
 	}
-	if e.last.n += n; e.last.n < startSize {
+	if e.last.End = off + n; e.last.End-e.last.Off < startSize {
 		return
 	}
 	select {
 	case e.runs <- e.last:
 	default: // the disk has enough to do
 	}
-	e.last = run{off: off + n}
+	e.last.Off = e.last.End
 }
 
 func (e *early) close() {

@@ -129,7 +129,7 @@ type boot struct {
 	home string
 	cmd  *exec.Cmd
 	out  bytes.Buffer
-	errs bytes.Buffer
+	errs *os.File // what it says while it runs
 	gone chan error
 }
 
@@ -137,7 +137,11 @@ type boot struct {
 func (c *campus) run(home string) *boot {
 	c.t.Helper()
 	b := &boot{c: c, home: home, cmd: satchelCommand(home, "run", "school", "--json", "--memory", "768M", "--cpus", "1"), gone: make(chan error, 1)}
-	b.cmd.Stdout, b.cmd.Stderr = &b.out, &b.errs
+	var err error
+	b.errs, err = os.Create(filepath.Join(c.t.TempDir(), "stderr"))
+	c.must(err)
+	c.t.Cleanup(func() { b.errs.Close() })
+	b.cmd.Stdout, b.cmd.Stderr = &b.out, b.errs
 	c.must(b.cmd.Start())
 	go func() { b.gone <- b.cmd.Wait() }()
 	c.t.Cleanup(func() { _ = b.cmd.Process.Kill() }) // it has ended, if all went well
@@ -151,7 +155,7 @@ func (b *boot) ready() session.Status {
 	for began := time.Now(); time.Since(began) < guestTimeout; time.Sleep(100 * time.Millisecond) {
 		select {
 		case err := <-b.gone:
-			b.c.t.Fatalf("the run ended: %v\n%s", err, b.errs.String())
+			b.c.t.Fatalf("the run ended: %v\n%s", err, b.said())
 		default:
 		}
 		client, err := session.Dial(b.c.t.Context(), b.home, "school")
@@ -162,8 +166,15 @@ func (b *boot) ready() session.Status {
 			return last
 		}
 	}
-	b.c.t.Fatalf("the guest is not up: %+v\n%s\n%s", last, b.errs.String(), b.console())
+	b.c.t.Fatalf("the guest is not up: %+v\n%s\n%s", last, b.said(), b.console())
 	return last
+}
+
+// said returns what the run has told the person at the device.
+func (b *boot) said() string {
+	text, err := os.ReadFile(b.errs.Name())
+	b.c.must(err)
+	return string(text)
 }
 
 func (b *boot) console() string {
@@ -185,7 +196,7 @@ func (b *boot) stop() ran {
 	b.c.t.Helper()
 	satchel(b.c.t, b.home, "stop", "school")
 	if err := <-b.gone; err != nil {
-		b.c.t.Fatalf("run: %v\n%s", err, b.errs.String())
+		b.c.t.Fatalf("run: %v\n%s", err, b.said())
 	}
 	var r ran
 	if err := json.Unmarshal(b.out.Bytes(), &r); err != nil {
@@ -210,7 +221,7 @@ func (c *campus) filled(home string) {
 // TestLazy runs a workspace on a device that has nothing of it, loses the network
 // in the middle of its boot, and in the end does without.
 func TestLazy(t *testing.T) {
-	cut := 10 * time.Second
+	var cut time.Duration
 	if text := os.Getenv("SATCHEL_TEST_CUT"); text != "" { // 60s, by hand
 		var err error
 		if cut, err = time.ParseDuration(text); err != nil {
@@ -223,11 +234,18 @@ func TestLazy(t *testing.T) {
 	before := c.line.Down()
 	for began := time.Now(); !strings.Contains(b.console(), "satchel: handing over"); time.Sleep(50 * time.Millisecond) {
 		if time.Since(began) > guestTimeout {
-			t.Fatalf("the guest does not start:\n%s\n%s", b.errs.String(), b.console())
+			t.Fatalf("the guest does not start:\n%s\n%s", b.said(), b.console())
 		}
 	}
 	c.line.Interrupt()
-	time.Sleep(cut)
+	cutAt := time.Now()
+	for !strings.Contains(b.said(), "the guest waits") {
+		if time.Since(cutAt) > guestTimeout {
+			t.Fatalf("the guest does not wait:\n%s\n%s", b.said(), b.console())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(cut - time.Since(cutAt))
 	if client, err := session.Dial(t.Context(), laptop, "school"); err != nil {
 		t.Error(err)
 	} else if st, err := client.Status(t.Context()); err != nil || st.Ready {
@@ -245,7 +263,7 @@ func TestLazy(t *testing.T) {
 	if r.Arrival == nil || r.Arrival.Missed == 0 || r.Arrival.Fetched >= fetched {
 		t.Errorf("%d bytes came; until the guest was ready: %+v", fetched, r.Arrival)
 	}
-	if said := b.errs.String(); !strings.Contains(said, "the guest waits") || !strings.Contains(said, "the guest goes on") || !strings.Contains(said, "offline-ready") {
+	if said := b.said(); !strings.Contains(said, "the guest goes on") || !strings.Contains(said, "offline-ready") {
 		t.Errorf("it said:\n%s", said)
 	}
 	satchel(t, laptop, "store", "verify")

@@ -277,6 +277,7 @@ func (s *Session) startMachine(ctx context.Context, cfg qemu.Config) error {
 		s.host.note("the screen is a VNC server on %s", cfg.Display.VNC)
 	}
 	s.undo(func() error { machine.Kill(); return nil })
+	s.background(ctx, s.watchRoom)
 	return nil
 }
 

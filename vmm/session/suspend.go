@@ -107,11 +107,11 @@ func (s *Session) room() error {
 	if err != nil {
 		return err
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.host.Workspaces.Dir(s.name), &fs); err != nil {
+	free, err := s.host.free(s.name)
+	if err != nil {
 		return fmt.Errorf("suspend %s: %w", s.name, err)
 	}
-	if free := int64(fs.Bavail) * fs.Bsize; free < need+spare {
+	if free < need+spare {
 		return fmt.Errorf("suspend %s: its memory takes %d MB, and %s has room for %d: its guest goes on (%w)",
 			s.name, (need+spare)>>20, s.host.Workspaces.Dir(s.name), free>>20, unix.ENOSPC)
 	}

@@ -164,11 +164,16 @@ func (s *Session) load(ctx context.Context, def workspace.Definition, rec *works
 	if processor != sus.Processor {
 		return &stale{"this computer's processor is another one"}
 	}
+	var ram *os.File
 	loaded := make(chan error, 1)
-	go func() { loaded <- s.loadMemory(ctx, sus) }()
+	go func() {
+		var err error
+		ram, err = memory.Load(ctx, s.host.Workspaces.MemoryFile(s.name), memory.Sum(sus.Memory))
+		loaded <- damaged(err)
+	}()
 	cfg, err := s.prepare(ctx, def, rec)
 	memErr := <-loaded
-	if memErr == nil {
+	if s.memory = ram; memErr == nil {
 		s.undo(s.memory.Close)
 	}
 	if err = errors.Join(err, memErr); err != nil {
@@ -217,11 +222,6 @@ func (s *Session) prepare(ctx context.Context, def workspace.Definition, rec *wo
 		return cfg, err
 	}
 	return s.machineOf(accel, s.opt), nil
-}
-
-func (s *Session) loadMemory(ctx context.Context, sus *workspace.Suspension) (err error) {
-	s.memory, err = memory.Load(ctx, s.host.Workspaces.MemoryFile(s.name), memory.Sum(sus.Memory))
-	return damaged(err)
 }
 
 // loadDevices gives the machine the state of its devices.

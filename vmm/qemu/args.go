@@ -46,6 +46,7 @@ func Args(c Config) []string {
 	}
 	a.machine(&c)
 	a.boot(&c)
+	a.diskThread(&c)
 	a.disk(&c.Disk)
 	a.disks(&c)
 	a.ports(&c)
@@ -85,9 +86,23 @@ func (a *argList) machine(c *Config) {
 	}
 	a.add("-machine", machine)
 	a.add(c.Accel.args()...)
-	a.add("-m", mib+"M", "-smp", strconv.Itoa(max(c.CPUs, 1)))
+	a.add("-m", mib+"M", "-smp", c.processors())
 	// Without a source of randomness a guest's first keys wait for jitter.
 	a.add("-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng")
+}
+
+// processors says how many there are, or may be. Up to version 8.0, software
+// emulation leaves out the guest's memory barriers where there can only be one.
+// But whoever serves a virtio disk reads the guest's queues at the same time: the
+// guest then misses that a disk wants to be woken, and it stands still for good.
+//
+// Source: QEMU's commit c914d46d0a64, of version 8.1, which keeps the barriers.
+func (c *Config) processors() string {
+	n := max(c.CPUs, 1)
+	if n == 1 && c.Accel.Name != KVM {
+		return "1,maxcpus=2"
+	}
+	return strconv.Itoa(n)
 }
 
 func (a *argList) boot(c *Config) {
@@ -103,15 +118,26 @@ func (a *argList) boot(c *Config) {
 	}
 }
 
+// virtioDisk is a disk that a thread of its own serves. QEMU's main loop would hold
+// a lock for that which the guest's processors need for each request.
+const virtioDisk = "virtio-blk-pci,iothread=disks"
+
+// diskThread adds the thread, if there are virtio disks.
+func (a *argList) diskThread(c *Config) {
+	if c.Root != "" || c.Delta != "" || c.Disk.Socket != "" && c.Disk.Bus != SATA {
+		a.add("-object", "iothread,id=disks")
+	}
+}
+
 func (a *argList) disks(c *Config) {
 	if c.Root != "" {
 		a.add("-blockdev", "driver=nbd,node-name=root,read-only=on,server.type=unix,server.path="+escape(c.Root),
-			"-device", "virtio-blk-pci,drive=root,serial="+RootSerial)
+			"-device", virtioDisk+",drive=root,serial="+RootSerial)
 	}
 	if c.Delta != "" {
 		a.add("-blockdev", "driver=file,node-name=delta-file,discard=unmap,filename="+escape(c.Delta),
 			"-blockdev", "driver=raw,node-name=delta,discard=unmap,file=delta-file",
-			"-device", "virtio-blk-pci,drive=delta,serial="+DeltaSerial)
+			"-device", virtioDisk+",drive=delta,serial="+DeltaSerial)
 	}
 }
 

@@ -45,7 +45,7 @@ func (a *argList) disk(d *Disk) {
 	if d.Bus == SATA {
 		a.add("-device", "ide-hd,bus=ide.0,drive=disk,bootindex=1")
 	} else {
-		a.add("-device", "virtio-blk-pci,drive=disk,bootindex=1")
+		a.add("-device", virtioDisk+",drive=disk,bootindex=1")
 	}
 	if d.Code != "" {
 		a.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(d.Code),

@@ -145,10 +145,7 @@ func TestCaptureOnAFullDisk(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	small := filepath.Join(home, "store")
 	must(t, os.MkdirAll(small, 0o700))
-	if err := unix.Mount("none", small, "tmpfs", 0, "size=32m"); err != nil {
-		t.Skipf("no small file system to fill: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(small, unix.MNT_DETACH) }) //nolint:errcheck // the directory's removal tells
+	smallDisk(t, small, 32)
 	h := newHouseAt(t, home)
 	noise := make([]byte, 2<<20)
 	for i := range noise {

@@ -357,10 +357,7 @@ func (b *bench) movedHead() {
 // Without room on the home's disk a guest is not even stopped.
 func TestNoRoom(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("satchel", dir, "tmpfs", 0, "size=96m"); err != nil {
-		t.Skip("cannot mount a small disk:", err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) }) //nolint:errcheck // it is empty by then
+	smallDisk(t, dir, 96)
 	h := newHouseAt(t, filepath.Join(dir, "home"))
 	s := h.newSession("ana", func() error { return nil })
 	var err error

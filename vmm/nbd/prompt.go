@@ -83,9 +83,9 @@ func (d *device) atHand(b []byte, off int64) (p piece, err error) {
 	return p, nil
 }
 
-// maxPiece is how much of a large write is written at once, in bytes: not more
-// than the kernel keeps of what a client sends, so that it sends on meanwhile.
-const maxPiece = 128 << 10
+// maxPiece is how much of a large write is written at once, in bytes. Of less the
+// system calls cost more than is gained by copying while the client sends on.
+const maxPiece = 1 << 20
 
 // stream does a large write in pieces as they arrive, and reports whether all of
 // it is done. Of what takes a while the request is left, with its data.

@@ -16,8 +16,9 @@ type early struct {
 	runs   chan ingest.Range
 	active sync.WaitGroup
 
-	mu   sync.Mutex
-	last ingest.Range // not begun yet: it may grow
+	mu    sync.Mutex
+	last  ingest.Range // not begun yet: it may grow
+	begun int64        // bytes since the last flush
 }
 
 // A starter is a file that can be told to begin writing.
@@ -28,10 +29,13 @@ type starter interface {
 
 // largeWrite is the least that a write must have to be part of a run, in bytes:
 // small ones are better left to the host, to put together. startSize is how long
-// a run is begun with: the disk takes less time for a few large ones.
+// a run is begun with: the disk takes less time for a few large ones. maxBegun is
+// how much is begun with from one flush to the next: a guest that writes more is
+// not about to wait for the disk, and may write the same again.
 const (
 	largeWrite = 64 << 10
 	startSize  = 4 << 20
+	maxBegun   = 16 * startSize
 )
 
 // newEarly returns one for a file, or nil if that cannot be told.
@@ -62,11 +66,24 @@ func (e *early) wrote(off, n int64) {
 	if e.last.End = off + n; e.last.End-e.last.Off < startSize {
 		return
 	}
-	select {
-	case e.runs <- e.last:
-	default: // the disk has enough to do
+	if e.begun < maxBegun {
+		select {
+		case e.runs <- e.last:
+			e.begun += e.last.End - e.last.Off
+		default: // the disk has enough to do
+		}
 	}
 	e.last.Off = e.last.End
+}
+
+// flushed is called when a flush begins.
+func (e *early) flushed() {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.begun = 0
 }
 
 func (e *early) close() {

@@ -43,6 +43,7 @@ func (d *Disk) flush() error {
 	if d.lost != nil {
 		return d.lost
 	}
+	d.early.flushed()
 	found := d.fresh.take()
 	if err := d.data.Datasync(); err != nil {
 		d.lost = fmt.Errorf("flush disk: %w", err)

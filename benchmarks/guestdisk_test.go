@@ -57,7 +57,7 @@ func BenchmarkGuestDisk(b *testing.B) {
 		for i := range ours {
 			ratios[i] = ours[i] / theirs[i]
 		}
-		b.Logf("%-16s ours %.1f, theirs %.1f MB/s", kind.name, ours, theirs)
+		b.Logf("%-22s ours %.1f, theirs %.1f MB/s", kind.name, ours, theirs)
 		b.ReportMetric(median(ours), kind.name+"-MB/s")
 		b.ReportMetric(median(theirs), kind.name+"-qemu-nbd-MB/s")
 		b.ReportMetric(median(ratios), kind.name+"-ratio")
@@ -77,14 +77,16 @@ const (
 var guestJobs = []struct {
 	name, rw, size string
 	part           int64
-	flush          int // writes from one flush to the next
+	flush          int // writes from one flush to the next; 0: none
 }{
 	{"randread-4k-first", "randread", "4k", 0, 0}, // nothing was read before
 	{"randread-4k", "randread", "4k", 0, 0},
 	{"read-1m", "read", "1m", 1, 0},
 	{"randwrite-4k-first", "randwrite", "4k", 0, 64}, // nothing was written before
 	{"write-1m", "write", "1m", 1, 16},
+	{"write-1m-unflushed", "write", "1m", 1, 0},
 	{"randwrite-4k-again", "randwrite", "4k", 1, 64}, // all was written before
+	{"randwrite-4k-unflushed", "randwrite", "4k", 1, 0},
 }
 
 // A guestJob is a job on one of the disks.
@@ -141,12 +143,21 @@ func (v *bootable) withDisks(b *testing.B, sockets []string) *agent.Client {
 		Memory: 1 << 30, CPUs: 1, Kernel: v.at("kernel"), Initrd: v.at("initrd"), KernelArgs: v.args,
 		Root: v.at("nbd.sock"), Delta: v.at("delta"), Agent: qemu.Socket(v.at("agent.sock")), Console: qemu.Console{Log: v.at("console")},
 	})
+	var inherited []*os.File
 	for i, socket := range sockets {
+		conn, err := qemu.Connect(b.Context(), socket)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Close()
+		inherited = append(inherited, conn)
 		disk := qemu.Args(qemu.Config{Disk: qemu.Disk{Socket: socket}})
 		at := slices.IndexFunc(disk, func(arg string) bool { return strings.HasPrefix(arg, "driver=nbd,") })
+		name := guestDisks[i]
+		change := strings.NewReplacer("node-name=disk", "node-name="+name, "server.str=4", fmt.Sprintf("server.str=%d", 4+i),
+			"drive=disk,bootindex=1", "drive="+name+",serial="+name)
 		for _, arg := range disk[at-1 : at+3] {
-			arg = strings.Replace(arg, "node-name=disk", "node-name="+guestDisks[i], 1)
-			args = append(args, strings.Replace(arg, "drive=disk,bootindex=1", "drive="+guestDisks[i]+",serial="+guestDisks[i], 1))
+			args = append(args, change.Replace(arg))
 		}
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -155,7 +166,7 @@ func (v *bootable) withDisks(b *testing.B, sockets []string) *agent.Client {
 	}
 	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
 	cmd := exec.Command("qemu-system-x86_64", args...)
-	cmd.ExtraFiles, cmd.Stderr = []*os.File{far}, os.Stderr // the monitor that the arguments name
+	cmd.ExtraFiles, cmd.Stderr = append([]*os.File{far}, inherited...), os.Stderr // the monitor that the arguments name, and the disks
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}

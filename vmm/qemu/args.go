@@ -15,6 +15,14 @@ const monitorFD = 3
 // memoryFD is the one at which it finds the guest's memory, if that is shared.
 const memoryFD = monitorFD + 1
 
+// diskFD is the one at which it finds the connection to the disk's block server.
+func (c *Config) diskFD() int {
+	if c.RAM != nil {
+		return memoryFD + 1
+	}
+	return memoryFD
+}
+
 // vncBase is the TCP port of VNC display 0.
 const vncBase = 5900
 
@@ -30,7 +38,9 @@ func sandbox(d *Display) string {
 }
 
 // Args returns the arguments, without the program's name, with which QEMU makes
-// the machine. The control connection is expected at file descriptor 3.
+// the machine. It expects the control connection at file descriptor 3, and behind
+// it those of these that there are, in this order: the file of the guest's memory,
+// and a connection to the disk's block server, see [Connect].
 //
 // Source: qemu-system-x86_64(1), of version 7.2.
 func Args(c Config) []string {
@@ -47,7 +57,7 @@ func Args(c Config) []string {
 	a.machine(&c)
 	a.boot(&c)
 	a.diskThread(&c)
-	a.disk(&c.Disk)
+	a.disk(&c)
 	a.disks(&c)
 	a.ports(&c)
 	a.display(&c)

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,14 +44,8 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return start(ctx, cfg.Binary, Args(cfg), cfg.Log, cfg.RAM)
-}
-
-func start(ctx context.Context, binary string, args []string, log string, ram *os.File) (*Process, error) {
-	if binary == "" {
-		binary = defaultBinary
-	}
-	stderr, err := newTranscript(log)
+	binary := cmp.Or(cfg.Binary, defaultBinary)
+	stderr, err := newTranscript(cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("start qemu: %w", err)
 	}
@@ -60,7 +55,7 @@ func start(ctx context.Context, binary string, args []string, log string, ram *o
 		return nil, fmt.Errorf("start qemu: make control connection: %w", err)
 	}
 	p := &Process{
-		cmd:    exec.Command(binary, args...),
+		cmd:    exec.Command(binary, Args(cfg)...),
 		stderr: stderr,
 		events: make(chan qmp.Event, eventQueue),
 		reaped: make(chan struct{}),
@@ -68,8 +63,16 @@ func start(ctx context.Context, binary string, args []string, log string, ram *o
 	}
 	p.cmd.Stdout, p.cmd.Stderr = stderr, stderr
 	p.cmd.ExtraFiles = []*os.File{far} // becomes monitorFD
-	if ram != nil {
-		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, ram) // becomes memoryFD
+	if cfg.RAM != nil {
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, cfg.RAM) // becomes memoryFD
+	}
+	if cfg.Disk.Socket != "" {
+		disk, err := Connect(ctx, cfg.Disk.Socket)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start qemu: %w", err), near.Close(), far.Close(), stderr.Close())
+		}
+		defer disk.Close()
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, disk) // becomes diskFD
 	}
 	p.cmd.WaitDelay = lastWords
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{

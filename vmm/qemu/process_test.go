@@ -168,6 +168,7 @@ func TestStartFailures(t *testing.T) {
 		"no QEMU there":   {func(c *qemu.Config) { c.Binary = "/no/such/qemu" }, "no such file", "qemu-system-x86"},
 		"no kernel":       {func(c *qemu.Config) { c.Kernel = "/no/such/kernel" }, "could not open kernel file", ""},
 		"no block server": {func(c *qemu.Config) { c.Root = "/no/such/socket" }, "/no/such/socket", ""},
+		"no disk server":  {func(c *qemu.Config) { c.Disk.Socket = "/no/such/disk" }, "/no/such/disk", ""},
 		"small memory":    {func(c *qemu.Config) { c.RAM = ram(t, 4096) }, "size", ""},
 		"no desktop":      {func(c *qemu.Config) { c.Display.Kind = qemu.Window }, "gtk", "--display vnc"},
 		"ends at once":    {func(c *qemu.Config) { c.Binary = "true" }, "ended at once: exit status 0", ""},

@@ -23,7 +23,8 @@
 //
 // The control connection is inherited, not dialled: QEMU gets one end of a
 // socket pair. There is no path to guard, no moment at which it is not there
-// yet, and its end is the end of QEMU.
+// yet, and its end is the end of QEMU. The connection to a disk that the guest
+// writes is inherited too, so that it can have a larger buffer than QEMU's.
 //
 // Lifetime: a thread that does nothing else starts QEMU and waits for it. The
 // kernel ties the parent-death signal to the starting thread, so this thread

@@ -20,6 +20,7 @@ import (
 
 	"satchel/vmm/agent"
 	"satchel/vmm/delta"
+	"satchel/vmm/nbd"
 	"satchel/vmm/qemu"
 )
 
@@ -145,7 +146,7 @@ func (v *bootable) withDisks(b *testing.B, sockets []string) *agent.Client {
 	})
 	var inherited []*os.File
 	for i, socket := range sockets {
-		conn, err := qemu.Connect(b.Context(), socket)
+		conn, err := nbd.Dial(socket)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -154,6 +155,7 @@ func (v *bootable) withDisks(b *testing.B, sockets []string) *agent.Client {
 		disk := qemu.Args(qemu.Config{Disk: qemu.Disk{Socket: socket}})
 		at := slices.IndexFunc(disk, func(arg string) bool { return strings.HasPrefix(arg, "driver=nbd,") })
 		name := guestDisks[i]
+		// Both are inherited, behind the monitor.
 		change := strings.NewReplacer("node-name=disk", "node-name="+name, "server.str=4", fmt.Sprintf("server.str=%d", 4+i),
 			"drive=disk,bootindex=1", "drive="+name+",serial="+name)
 		for _, arg := range disk[at-1 : at+3] {

@@ -93,7 +93,7 @@ func (t *transmission) stream(r *request, refused errno) (whole bool, err error)
 	if refused != errNone || r.cmd != cmdWrite || t.device.prompt == nil || r.length <= maxPrompt || r.flags&cmdFUA != 0 {
 		return false, nil
 	}
-	buf := getBuffer(maxPiece)
+	buf := getBuffer(int(min(r.length, maxPiece)))
 	defer putBuffer(buf)
 	for r.length > 0 {
 		b := (*buf)[:min(r.length, maxPiece-uint32(r.off%maxPiece))] // so that they end between blocks

@@ -42,17 +42,6 @@ func newTransmission(s *Server, nc net.Conn, n *negotiation) *transmission {
 	return t
 }
 
-// sendBuffer is how much of the replies the kernel keeps for a client that has
-// not read them, in bytes: a few large reads, so that they are sent in one go.
-const sendBuffer = 2 << 20
-
-// widen gives a connection a larger buffer, as far as the kernel allows it.
-func widen(nc net.Conn) {
-	if c, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
-		_ = c.SetWriteBuffer(sendBuffer) // the one that it has is good enough
-	}
-}
-
 // run serves requests until the client leaves or the connection fails, and
 // returns when every request that was read has been done and answered.
 func (t *transmission) run() error {

@@ -40,7 +40,7 @@ func sandbox(d *Display) string {
 // Args returns the arguments, without the program's name, with which QEMU makes
 // the machine. It expects the control connection at file descriptor 3, and behind
 // it those of these that there are, in this order: the file of the guest's memory,
-// and a connection to the disk's block server, see [Connect].
+// and a connection to the disk's block server, see [satchel/vmm/nbd.Dial].
 //
 // Source: qemu-system-x86_64(1), of version 7.2.
 func Args(c Config) []string {

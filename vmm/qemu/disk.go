@@ -1,11 +1,8 @@
 package qemu
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 )
 
 // A Disk is one that the machine's firmware boots, with whatever system is on
@@ -38,29 +35,6 @@ func (d *Disk) check() error {
 	}
 	errs = append(errs, checkSocket("disk", d.Socket), checkFile("firmware", d.Code), checkFile("firmware's variables", d.Vars))
 	return errors.Join(errs...)
-}
-
-// sendBuffer is how much of what the guest writes the kernel keeps until the block
-// server takes it, in bytes. With less, QEMU and the server wait for each other
-// several times in a large write.
-const sendBuffer = 2 << 20
-
-// Connect connects to a block server for a QEMU that inherits the connection, with
-// more room in it than QEMU asks for, as far as the kernel allows that.
-func Connect(ctx context.Context, socket string) (*os.File, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("connect to block server: %w", err)
-	}
-	defer conn.Close()               // QEMU gets a copy
-	c := conn.(*net.UnixConn)        //nolint:errcheck,forcetypeassert // the dialer returns just that
-	_ = c.SetWriteBuffer(sendBuffer) // the one that it has is good enough
-	f, err := c.File()
-	if err != nil {
-		return nil, fmt.Errorf("connect to block server: %w", err)
-	}
-	return f, nil
 }
 
 func (a *argList) disk(c *Config) {

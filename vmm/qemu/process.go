@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"satchel/vmm/nbd"
 	"satchel/vmm/qemu/qmp"
 )
 
@@ -44,6 +45,14 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	var disk *os.File
+	if cfg.Disk.Socket != "" {
+		var err error
+		if disk, err = nbd.Dial(cfg.Disk.Socket); err != nil {
+			return nil, fmt.Errorf("start qemu: %w", err)
+		}
+		defer disk.Close()
+	}
 	binary := cmp.Or(cfg.Binary, defaultBinary)
 	stderr, err := newTranscript(cfg.Log)
 	if err != nil {
@@ -66,12 +75,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if cfg.RAM != nil {
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, cfg.RAM) // becomes memoryFD
 	}
-	if cfg.Disk.Socket != "" {
-		disk, err := Connect(ctx, cfg.Disk.Socket)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("start qemu: %w", err), near.Close(), far.Close(), stderr.Close())
-		}
-		defer disk.Close()
+	if disk != nil {
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, disk) // becomes diskFD
 	}
 	p.cmd.WaitDelay = lastWords

@@ -10,7 +10,7 @@ import (
 )
 
 // inside runs f in the mount namespace and root of process pid, with pid 0
-// here. The thread that did it is not used again.
+// here. The thread that did it ends, so that nothing of this process stays there.
 func inside(pid int, f func() error) error {
 	if pid == 0 {
 		return f()
@@ -18,6 +18,13 @@ func inside(pid int, f func() error) error {
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// All but the main thread, which would stay there. While it is held here,
+			// the next goroutine is on another.
+			defer runtime.UnlockOSThread()
+			result <- inside(pid, f)
+			return
+		}
 		err := enter(pid)
 		if err == nil {
 			err = f()

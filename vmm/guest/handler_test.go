@@ -15,6 +15,7 @@ import (
 
 	"satchel/vmm/agent"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -116,6 +117,10 @@ func TestDoWithoutGuest(t *testing.T) {
 // process, as the agent does in those of the guest's init.
 func TestInsideAnother(t *testing.T) {
 	needRoot(t, "to enter a mount namespace")
+	here, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	// The other process sees a tmpfs that this one does not, and has it as root.
 	other := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
@@ -156,6 +161,17 @@ func TestInsideAnother(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "etc")); err == nil {
 		t.Error("this process sees the other's root")
+	}
+	var g errgroup.Group
+	for range 200 {
+		g.Go(func() error { return inside(other.Process.Pid, func() error { return nil }) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	// Or what others unmount would stay mounted.
+	if now, err := os.Readlink("/proc/self/ns/mnt"); err != nil || now != here {
+		t.Errorf("the main thread stayed in %s, %v; want %s", now, err, here)
 	}
 	if _, err := NewHandler(Guest{PID: 1 << 30}).Start(agent.Command{Argv: []string{"true"}}, eof{}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "enter guest") {
 		t.Errorf("a process that is not there: %v", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 )
 
 // A device is an export with the answers to what else it can do.
@@ -26,7 +27,7 @@ func newDevice(e Export) *device {
 	d.alloc, _ = e.(Allocator)
 	d.prompt, _ = e.(Prompter)
 	d.filer, _ = e.(Filer)
-	d.count.touched = newTouched(d.size)
+	d.count.touched, d.count.begun = newTouched(d.size), map[*request]time.Time{}
 	if w, ok := e.(io.WriterAt); ok {
 		d.write = w
 		d.flush, _ = e.(Flusher)

@@ -43,6 +43,10 @@ func NewServer(name string, e Export, opt Options) *Server {
 // Stats tells what the server has done so far.
 func (s *Server) Stats() Stats { return s.device.count.stats() }
 
+// Waits is how long the export has been at the request that it has been at for
+// longest; zero if it is at none.
+func (s *Server) Waits() time.Duration { return s.device.count.oldest() }
+
 // Serve takes connections from l until ctx ends. Then it closes l, lets each
 // connection finish the requests that it has read, and returns nil. It fails,
 // and stops in the same way, when l does. What a single client does wrong ends

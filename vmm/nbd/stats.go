@@ -2,7 +2,9 @@ package nbd
 
 import (
 	"math/bits"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Stats counts what a server has done since it was made.
@@ -19,6 +21,31 @@ type counters struct {
 	connections, requests, errors, readBytes, written atomic.Int64
 
 	touched *touched
+
+	mu    sync.Mutex
+	begun map[*request]time.Time // of requests that workers do
+}
+
+func (c *counters) begin(r *request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun[r] = time.Now()
+}
+
+func (c *counters) end(r *request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.begun, r)
+}
+
+// oldest is the age of the oldest of them.
+func (c *counters) oldest() (age time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range c.begun {
+		age = max(age, time.Since(at))
+	}
+	return age
 }
 
 func (c *counters) read(off, length int64) {

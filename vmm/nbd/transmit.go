@@ -96,6 +96,8 @@ func (t *transmission) read(workers *sync.WaitGroup) error {
 			}
 		}
 		workers.Go(func() {
+			t.device.count.begin(&r)
+			defer t.device.count.end(&r)
 			answer := t.do(&r, refused)
 			answer.cost = cost
 			t.out.put(answer)

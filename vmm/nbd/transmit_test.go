@@ -202,6 +202,29 @@ func TestRequestsRunInParallelUpToALimit(t *testing.T) {
 	}
 }
 
+func TestWaits(t *testing.T) {
+	e := &gate{memory: newMemory(block), entered: make(chan struct{}), open: make(chan struct{})}
+	s := nbd.NewServer("root", e, nbd.Options{})
+	c := dial(t, s).goNow(false)
+	for cookie := range uint64(2) {
+		c.ask(cookie, 0, read, 0, 1)
+		<-e.entered
+		first := s.Waits()
+		time.Sleep(time.Millisecond)
+		if then := s.Waits(); first <= 0 || then <= first {
+			t.Errorf("at %d requests it waits %v, and later %v", cookie+1, first, then)
+		}
+	}
+	close(e.open)
+	c.reply(1)
+	c.reply(1)
+	c.ask(2, 0, disc, 0, 0)
+	c.closed()
+	if waits := s.Waits(); waits != 0 {
+		t.Errorf("at no request it waits %v", waits)
+	}
+}
+
 func TestStop(t *testing.T) {
 	e := &gate{memory: newMemory(block), entered: make(chan struct{}), open: make(chan struct{})}
 	s := nbd.NewServer("root", e, nbd.Options{})

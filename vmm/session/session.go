@@ -91,6 +91,7 @@ type Session struct {
 	endReads    func() error  // of that image's contents
 	fingerprint string        // of the machine
 	power       sync.Mutex    // held by who stops or suspends the machine
+	late        chan struct{} // guarded by power: closed when a guest goes on whose disk had waited
 	suspended   bool          // guarded by capture: the record says so
 	awoken      chan struct{} // closed when a resumed guest has been told; nil: it was booted
 	wasReady    bool          // when it was suspended

@@ -132,6 +132,9 @@ func (s *Session) stand(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	if err := s.still(ctx); err != nil {
+		return err
+	}
 	begun := time.Now()
 	if s.agent != nil {
 		freezing, cancel := context.WithTimeout(ctx, frozen)
@@ -140,7 +143,13 @@ func (s *Session) stand(ctx context.Context) error {
 			return fmt.Errorf("suspend %s: freeze the guest's disk: %w (it must be up for that)", s.name, err)
 		}
 	}
-	err := s.machine.Pause(ctx)
+	pausing, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err := s.machine.Pause(pausing)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		s.goOnLate(context.WithoutCancel(ctx))
+		return fmt.Errorf("suspend %s: %w: try again when it goes on", s.name, ErrDiskWaits)
+	}
 	if err == nil && s.agent != nil && time.Since(begun) > frozen {
 		err = errors.New("the guest took too long to stop")
 	}
@@ -148,6 +157,46 @@ func (s *Session) stand(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("suspend %s: %w", s.name, err), s.goOn(context.WithoutCancel(ctx)))
 	}
 	return nil
+}
+
+// ErrDiskWaits reports a guest that cannot be suspended since its disk waits:
+// for what has not arrived from the server, or for room. QEMU stops no machine
+// before its disk has answered, and hears of nothing else meanwhile.
+var ErrDiskWaits = errors.New("the guest's disk waits, for the network or for room on this computer's disk")
+
+// slow is what a disk that waits for nothing takes for a request, at most.
+const slow = 3 * time.Second
+
+// still refuses a guest whose disk waits.
+func (s *Session) still(ctx context.Context) error {
+	if s.late != nil {
+		select {
+		case <-s.late:
+			s.late = nil
+		case <-time.After(slow):
+			return fmt.Errorf("suspend %s: %w: try again when it goes on", s.name, ErrDiskWaits)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if waits := s.image.Waits(); waits > slow {
+		return fmt.Errorf("suspend %s: %w, since %.0f s: try again when it goes on", s.name, ErrDiskWaits, waits.Seconds())
+	}
+	return nil
+}
+
+// goOnLate lets a guest go on that QEMU will stop once its disk has answered.
+func (s *Session) goOnLate(ctx context.Context) {
+	late := make(chan struct{})
+	s.late = late
+	go func() {
+		defer close(late)
+		if err := s.machine.Resume(ctx); err == nil { // else the machine has ended
+			if err := s.goOn(ctx); err != nil {
+				s.host.note("the guest of %s went on, but: %v", s.name, err)
+			}
+		}
+	}()
 }
 
 // goOn lets a guest that stood still run again.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"satchel/layers"
 	"satchel/layers/repo"
 	"satchel/layers/workspace"
+	"satchel/store"
 	"satchel/store/disk"
 	"satchel/vmm/agent"
 	"satchel/vmm/memory"
@@ -352,6 +354,75 @@ func (b *bench) movedHead() {
 	}
 	b.stop(s, true)
 	b.holds("d", "home/ana/file", "home/ana/file2", "home/ana/recorded", "home/ana/from-elsewhere")
+}
+
+// A gate holds reads up while it is shut.
+type gate struct {
+	store.Getter
+	open atomic.Pointer[chan struct{}]
+}
+
+func (g *gate) Get(ctx context.Context, id store.ID) ([]byte, error) {
+	if open := g.open.Load(); open != nil {
+		select {
+		case <-*open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return g.Getter.Get(ctx, id)
+}
+
+// shut shuts the gate, and returns what opens it.
+func (g *gate) shut() (open func()) {
+	c := make(chan struct{})
+	g.open.Store(&c)
+	return func() { close(c) }
+}
+
+// TestSuspendWhileDiskWaits suspends a guest whose disk waits for what has not
+// arrived: it cannot be, and goes on when it has arrived.
+func TestSuspendWhileDiskWaits(t *testing.T) {
+	b := newBench(t)
+	g := &gate{Getter: b.Store}
+	b.Contents = g
+	s := b.run("ana", false)
+	b.guest(s, counts)
+	n := b.count(s)
+	for _, tt := range []struct {
+		age  time.Duration // of what the disk waits for
+		dirs string        // that have not been read yet
+	}{
+		{slow + time.Second, "/usr/share/perl /usr/share/perl5"},
+		{0, "/usr/lib/x86_64-linux-gnu/perl-base"}, // QEMU is told to stop before it is known that it cannot
+	} {
+		open := g.shut()
+		read := make(chan error, 1)
+		go func() {
+			out, err := b.try(s, "find "+tt.dirs+" -type f -exec cat {} + > /dev/null", nil)
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			read <- err
+		}()
+		for s.image.Waits() <= tt.age {
+			select {
+			case err := <-read:
+				t.Fatalf("the guest reads what cannot be read: %v", err)
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		if _, err := s.Suspend(t.Context()); !errors.Is(err, ErrDiskWaits) {
+			t.Errorf("suspend: %v, want %v", err, ErrDiskWaits)
+		}
+		open()
+		must(t, <-read)
+		b.goesOn(s, n)
+	}
+	b.suspend(s)
+	s = b.run("ana", true)
+	b.goesOn(s, n)
+	b.stop(s, true)
 }
 
 // Without room on the home's disk a guest is not even stopped.

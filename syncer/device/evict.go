@@ -41,7 +41,22 @@ type Eviction struct {
 // disk; 0 means that of the home. A trial only tells what would be done. Only
 // versions that the server has go, the oldest first. It waits for a sync that
 // runs.
-func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (e Eviction, err error) {
+func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (Eviction, error) {
+	return d.evict(ctx, trial, func(at syncer.Disk) int64 {
+		if budget > 0 {
+			at.Budget = budget
+		}
+		return -at.Room()
+	})
+}
+
+// evictFor gives up old versions for bytes on disk that are to come.
+func (d *Device) evictFor(ctx context.Context, bytes int64) (Eviction, error) {
+	return d.evict(ctx, false, func(at syncer.Disk) int64 { return bytes - at.Room() })
+}
+
+// evict gives up old versions until as much is free as is wanted of a disk.
+func (d *Device) evict(ctx context.Context, trial bool, want func(syncer.Disk) int64) (e Eviction, err error) {
 	unlock, err := lock(ctx, d.path(syncLock))
 	if err != nil {
 		return e, err
@@ -51,11 +66,8 @@ func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (e Evictio
 	if err != nil {
 		return e, err
 	}
-	if budget > 0 {
-		at.Budget = budget
-	}
 	m := d.loadMemo()
-	return newShedder(d, m.Bases, &m.State).free(ctx, -at.Room(), trial)
+	return newShedder(d, m.Bases, &m.State).free(ctx, want(at), trial)
 }
 
 // A shedder finds old versions to give up. Whoever has one holds the lock of

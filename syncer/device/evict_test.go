@@ -198,7 +198,7 @@ func TestEvictedComesBack(t *testing.T) {
 	if _, err := a.repo.Rollback(t.Context(), "ana/data", old); err == nil || !strings.Contains(err.Error(), "satchel fetch ana/data@"+old) {
 		t.Errorf("a rollback to what is not here: %v", err)
 	}
-	must(t, a.dev.Fetch(t.Context(), "ana/data", old))
+	must(t, second(a.dev.Fetch(t.Context(), "ana/data", old)))
 	if a.evictAll(); !a.isHere(data[1]) {
 		t.Error("what was fetched by hand just now was evicted")
 	}
@@ -439,7 +439,12 @@ func TestTrimAgain(t *testing.T) {
 		t.Error("what was read at first stays afterwards")
 	}
 	a.sync() // there is nothing left to give up
-	must(t, a.dev.Fetch(t.Context(), "ana/data", data[0].Short()))
+	if _, err := a.dev.Fetch(t.Context(), "ana/data", data[0].Short()); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("a fetch beyond the budget: %v, want %v", err, ErrNoRoom)
+	}
+	must(t, SetBudget(a.dir, 0))
+	must(t, second(a.dev.Fetch(t.Context(), "ana/data", data[0].Short())))
+	a.cramped()
 	if a.sync(); !a.isHere(data[0]) {
 		t.Error("what was fetched just now went")
 	}

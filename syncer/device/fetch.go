@@ -13,12 +13,25 @@ import (
 )
 
 // Fetch brings the contents of an older version of a layer, of which the home
-// holds only the record. That they are here already is no error.
-func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
+// holds only the record. That they are here already is no error. It tells what
+// was given up to make room; it fails with [ErrNoRoom] if that was not enough.
+func (d *Device) Fetch(ctx context.Context, layer, version string) (e Eviction, err error) {
 	at, err := d.opt.Repo.Resolve(ctx, layer+"@"+version)
 	if !errors.Is(err, repo.ErrPartial) {
-		return err
+		return e, err
 	}
+	err = d.fetchOld(ctx, layer, at)
+	var short *noRoom
+	if !errors.As(err, &short) {
+		return e, err
+	}
+	if e, err = d.evictFor(ctx, short.need); err != nil {
+		return e, err
+	}
+	return e, d.fetchOld(ctx, layer, at)
+}
+
+func (d *Device) fetchOld(ctx context.Context, layer string, at repo.Resolved) (err error) {
 	w, err := d.opt.Store.Begin(ctx, "fetch a version of layer "+layer)
 	if err != nil {
 		return err
@@ -28,7 +41,11 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	opt := exchange.Options{Deltas: d.opt.Deltas, Progress: func(p exchange.Progress) { d.opt.Progress(layer, p) }}
+	p := &pass{Device: d}
+	opt := exchange.Options{
+		Deltas: d.opt.Deltas, Progress: func(x exchange.Progress) { d.opt.Progress(layer, x) },
+		Admit: p.admit(ctx, at.Version.Kind),
+	}
 	err = exchange.Contents(ctx, d.opt.Store, w, d.server(), at.Head.Layer, at.ID, held, opt)
 	if err != nil {
 		return fmt.Errorf("fetch version %s of layer %s: %w", at.ID.Short(), layer, err)

@@ -449,12 +449,12 @@ func TestFetchOlderVersion(t *testing.T) {
 		t.Errorf("before: %v", err)
 	}
 	for range 2 {
-		must(t, b.dev.Fetch(t.Context(), "ana/data", old.Short()))
+		must(t, second(b.dev.Fetch(t.Context(), "ana/data", old.Short())))
 	}
 	wantFiles(t, b, ref, map[string]string{"f": large(7, 150_000)})
 	b.sound()
 	wantFiles(t, b, ref, map[string]string{"f": large(7, 150_000)}) // gc keeps it
-	if err := b.dev.Fetch(t.Context(), "ana/data", strings.Repeat("f", 12)); !errors.Is(err, store.ErrNotExist) {
+	if _, err := b.dev.Fetch(t.Context(), "ana/data", strings.Repeat("f", 12)); !errors.Is(err, store.ErrNotExist) {
 		t.Errorf("unknown version: %v", err)
 	}
 }

@@ -159,7 +159,7 @@ func (s *Session) serveDisk(ctx context.Context, lower *diskimage.Reader) error 
 		return err
 	}
 	s.reads = s.host.Store.Reads()
-	disk := &patientDisk{s.top, &fullDisk{session: s}, make(chan struct{})}
+	disk := &patientDisk{s.top, &s.full, make(chan struct{})}
 	s.image = nbd.NewServer("", disk, nbd.Options{MaxRequests: 64})
 	s.background(ctx, func(ctx context.Context) error { return s.image.Serve(ctx, l) })
 	s.undo(disk.close) // before the server is, which waits for writes

@@ -31,6 +31,13 @@ type fullDisk struct {
 	since   time.Time // the first of them began to
 }
 
+// waits reports whether anybody waits for room.
+func (f *fullDisk) waits() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting > 0
+}
+
 // begin says that one more waits for room.
 func (f *fullDisk) begin() {
 	f.mu.Lock()
@@ -101,7 +108,6 @@ func (d *patientDisk) close() error {
 // watchRoom has the guest go on that QEMU stopped because there was no room for
 // what it wrote.
 func (s *Session) watchRoom(ctx context.Context) error {
-	full := &fullDisk{session: s}
 	for {
 		select {
 		case e, ok := <-s.machine.Events():
@@ -116,8 +122,8 @@ func (s *Session) watchRoom(ctx context.Context) error {
 				continue
 			}
 			if s.stoppedFull(ctx) { // each request that failed is an event
-				full.begin()
-				full.end(s.awaitRoom(ctx))
+				s.full.begin()
+				s.full.end(s.awaitRoom(ctx))
 			}
 		case <-ctx.Done():
 			return nil

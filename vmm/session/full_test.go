@@ -91,11 +91,17 @@ func TestFullHost(t *testing.T) {
 	if status, err := s.machine.Status(t.Context()); err != nil || status != "io-error" {
 		t.Errorf("the machine is %s, %v", status, err)
 	}
+	if !s.waits() {
+		t.Error("a guest that has no room does not wait")
+	}
 	must(t, os.Remove(filler))
 	said.await(t, "goes on after")
 	must(t, <-done)
 	if out := b.guest(s, "sha256sum < /var/tmp/x | cmp - /var/tmp/sum; dmesg | grep -i 'i/o error\\|remounting' || true"); out != "" {
 		t.Errorf("the guest says %s", out)
+	}
+	if s.waits() {
+		t.Error("the guest goes on, and waits")
 	}
 	b.stop(s, true)
 }
@@ -122,7 +128,7 @@ func TestPatientDisk(t *testing.T) {
 	top, err := overlay.Open(data, zeroLower(64<<20), store.ID{})
 	must(t, err)
 	defer top.Close()
-	d := &patientDisk{top, &fullDisk{session: h.newSession("ana", nil)}, make(chan struct{})}
+	d := &patientDisk{top, &h.newSession("ana", nil).full, make(chan struct{})}
 	filler := fill(t, dir, 1<<20)
 	block := bytes.Repeat([]byte("full"), 1<<20)
 	done := make(chan error, 1)

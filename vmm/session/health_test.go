@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +197,21 @@ func (b *bench) killInTrial(want store.ID) {
 	if rec.Trial == nil || rec.Trial.Versions[0].Version != want || rec.Trial.Starts != 1 || rec.Trial.Reason != "" {
 		b.t.Errorf("killed in a trial: %+v", rec.Trial)
 	}
+}
+
+// TestTrialStandsStill has the time of a trial stand still while a disk waits.
+func TestTrialStandsStill(t *testing.T) {
+	const within = 40 * time.Millisecond
+	var waits atomic.Bool
+	waits.Store(true)
+	ctx, cancel := patience(t.Context(), within, waits.Load)
+	defer cancel()
+	time.Sleep(10 * within)
+	if ctx.Err() != nil {
+		t.Error("time passes while the disk waits")
+	}
+	waits.Store(false)
+	<-ctx.Done()
 }
 
 // TestTrialInTime gives a guest too little time, and has another one stopped,

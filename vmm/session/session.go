@@ -96,6 +96,7 @@ type Session struct {
 	awoken      chan struct{} // closed when a resumed guest has been told; nil: it was booted
 	wasReady    bool          // when it was suspended
 
+	full    fullDisk
 	image   *nbd.Server
 	machine *qemu.Process
 	agent   *agent.Client

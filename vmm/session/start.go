@@ -83,6 +83,7 @@ func (h *Host) newSession(name string, release func() error) *Session {
 		ended: make(chan struct{}), done: make(chan struct{}),
 		delta: h.Workspaces.Delta(name),
 	}
+	s.full.session = s
 	s.release = func() error {
 		var err error
 		if s.dir != "" {

@@ -164,9 +164,6 @@ func (s *Session) stand(ctx context.Context) error {
 // before its disk has answered, and hears of nothing else meanwhile.
 var ErrDiskWaits = errors.New("the guest's disk waits, for the network or for room on this computer's disk")
 
-// slow is what a disk that waits for nothing takes for a request, at most.
-const slow = 3 * time.Second
-
 // still refuses a guest whose disk waits.
 func (s *Session) still(ctx context.Context) error {
 	if s.late != nil {

@@ -412,6 +412,9 @@ func TestSuspendWhileDiskWaits(t *testing.T) {
 			case <-time.After(10 * time.Millisecond):
 			}
 		}
+		if tt.age > slow && !s.waits() {
+			t.Error("the session does not know that it waits")
+		}
 		if _, err := s.Suspend(t.Context()); !errors.Is(err, ErrDiskWaits) {
 			t.Errorf("suspend: %v, want %v", err, ErrDiskWaits)
 		}

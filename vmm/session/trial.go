@@ -101,7 +101,7 @@ func (s *Session) watch(ctx context.Context) {
 	within := s.trial.within(s.boot.Accelerator)
 	go func() {
 		defer s.trial.ended()
-		timed, cancel := context.WithTimeout(ctx, within)
+		timed, cancel := patience(ctx, within, s.waits)
 		defer cancel()
 		err := s.trial.mark(timed, s)
 		if timed.Err() != nil && err != nil {
@@ -112,6 +112,35 @@ func (s *Session) watch(ctx context.Context) {
 		}
 	}()
 }
+
+// patience is done after so long a time, or with ctx. Times in which somebody waits
+// do not count: what a guest's disk waits for says nothing of the guest.
+func patience(ctx context.Context, within time.Duration, waits func() bool) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	tick := time.NewTicker(min(within, time.Second)/4 + 1)
+	go func() {
+		defer tick.Stop()
+		for last := time.Now(); within > 0; last = time.Now() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if !waits() {
+				within -= time.Since(last)
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
+// slow is what a disk that waits for nothing takes for a request, at most.
+const slow = 3 * time.Second
+
+// waits reports whether the guest's disk waits, for what has not arrived from
+// the server or for room on the host's.
+func (s *Session) waits() bool { return s.image.Waits() > slow || s.full.waits() }
 
 // judge notes the verdict down, durably, before anything follows from it. A
 // guest that has failed is ended if there are versions to go back to; otherwise

@@ -101,8 +101,9 @@ func runGuestJobs(b *testing.B, g *agent.Client, round int) map[guestJob]float64
 	b.Helper()
 	var file strings.Builder
 	fmt.Fprintf(&file, "[global]\nioengine=libaio\ndirect=1\niodepth=16\ntime_based\nruntime=700ms\nrandrepeat=1\nsize=%d\n", guestPart)
-	// While the first job runs, fio still makes the processes of all others.
-	file.WriteString("[warm-up]\nfilename=/dev/disk/by-id/virtio-root\nrw=randread\nbs=4k\n")
+	// While the first job runs, fio still makes the processes of all others, for
+	// up to two seconds.
+	file.WriteString("[warm-up]\nruntime=3s\nfilename=/dev/disk/by-id/virtio-root\nrw=randread\nbs=4k\n")
 	var order []guestJob
 	for _, job := range guestJobs {
 		for i := range 2 {

@@ -21,29 +21,6 @@ const (
 	runChunks = 64
 )
 
-// lending has a getter lend chunks, if it does not do so itself.
-type lending struct{ store.Getter }
-
-func lender(g store.Getter) store.Lender {
-	if l, ok := g.(store.Lender); ok {
-		return l
-	}
-	return lending{g}
-}
-
-func (l lending) Locate(context.Context, []store.ID) error { return nil }
-
-func (l lending) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]byte) error) error {
-	chunks := make([][]byte, len(ids))
-	for i, id := range ids {
-		var err error
-		if chunks[i], err = l.Get(ctx, id); err != nil {
-			return err
-		}
-	}
-	return use(chunks)
-}
-
 // locate looks up the chunks of e and of entries that follow it, if that is due.
 func (x *exporter) locate(ctx context.Context, e *layers.Entry) error {
 	if x.located == len(x.tree) || e != &x.tree[x.located] {

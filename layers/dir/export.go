@@ -34,7 +34,7 @@ func Export(ctx context.Context, t layers.Tree, g store.Getter, dest string, opt
 	if err := prepare(dest); err != nil {
 		return nil, fmt.Errorf("export to %s: %w", dest, err)
 	}
-	x := &exporter{ctx: ctx, from: lender(g), tree: t, dest: dest, opt: opt}
+	x := &exporter{ctx: ctx, from: store.LenderOf(g), tree: t, dest: dest, opt: opt}
 	for _, pass := range []func() error{x.create, x.link, x.finish} {
 		if err := pass(); err != nil {
 			return nil, fmt.Errorf("export to %s: %w", dest, err)

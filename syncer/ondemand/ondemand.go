@@ -154,6 +154,33 @@ func (g *Getter) Get(ctx context.Context, id store.ID) ([]byte, error) {
 	}
 }
 
+// Locate implements [store.Lender].
+func (g *Getter) Locate(ctx context.Context, ids []store.ID) error {
+	return g.opt.Store.Locate(ctx, ids)
+}
+
+// Lend implements [store.Lender]: if all are in the store, that lends them.
+func (g *Getter) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]byte) error) error {
+	lent := false
+	err := g.opt.Store.Lend(ctx, ids, func(chunks [][]byte) error {
+		lent = true
+		for _, id := range ids {
+			g.count(id, g.note(id))
+		}
+		return use(chunks)
+	})
+	if lent || !errors.Is(err, store.ErrNotExist) {
+		return err
+	}
+	chunks := make([][]byte, len(ids))
+	for i, id := range ids {
+		if chunks[i], err = g.Get(ctx, id); err != nil {
+			return err
+		}
+	}
+	return use(chunks)
+}
+
 // note remembers that a chunk was read, and reports whether that was the first
 // time.
 func (g *Getter) note(id store.ID) bool {

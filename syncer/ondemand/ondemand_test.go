@@ -116,6 +116,48 @@ func TestOnce(t *testing.T) {
 	must(t, st.Close())
 }
 
+// TestLend: what is here is lent, and what is not is fetched first. Both count.
+func TestLend(t *testing.T) {
+	r, ids, dir := pair(t)
+	st, err := disk.Open(dir)
+	must(t, err)
+	for here := range 3 { // the last time, from the store alone
+		g := open(t, st, r)
+		if here == 1 {
+			for _, id := range ids[:20] {
+				_, err := g.Get(t.Context(), id)
+				must(t, err)
+			}
+		}
+		must(t, g.Locate(t.Context(), ids))
+		some := ids[:30+10*here]
+		must(t, g.Lend(t.Context(), some, func(chunks [][]byte) error {
+			for i, b := range chunks {
+				if want := fmt.Sprintf("chunk %d", i); string(b) != want {
+					t.Errorf("chunk %d: %q", i, b)
+				}
+			}
+			return nil
+		}))
+		failed := errors.New("failed")
+		if err := g.Lend(t.Context(), some, func([][]byte) error { return failed }); !errors.Is(err, failed) {
+			t.Errorf("lent to who fails: %v", err)
+		}
+		must(t, g.Close())
+		if got := g.Stats(); got.Used != len(some) || len(g.Used()) != len(some) || got.Here != []int{0, 30, 40}[here] {
+			t.Errorf("of %d chunks lent: %+v", len(some), got)
+		}
+	}
+	other, err := disk.CreateIn(filepath.Join(t.TempDir(), "other"), st.Domain())
+	must(t, err)
+	g := open(t, other, r)
+	r.layer = store.LayerID{9}
+	if err := g.Lend(t.Context(), ids, func([][]byte) error { return nil }); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("chunks that no layer has: %v", err)
+	}
+	must(t, errors.Join(g.Close(), other.Close(), st.Close()))
+}
+
 func TestForged(t *testing.T) {
 	r, ids, dir := pair(t)
 	st, err := disk.Open(dir)

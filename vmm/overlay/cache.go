@@ -80,7 +80,7 @@ func (c *Cache) read(p []byte, off, unit int64) (int, error) {
 			return c.Lower.ReadAt(p, off)
 		}
 		if err := c.bring(unit); err != nil {
-			return 0, err
+			return c.Lower.ReadAt(p, off) // it may be another part of the unit that fails
 		}
 		if next := unit + 1; next*unitSize < c.Size() && !c.have.get(next) && unit > 0 && c.have.get(unit-1) {
 			select {

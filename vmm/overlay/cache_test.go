@@ -68,6 +68,41 @@ func TestCacheTellsOfErrors(t *testing.T) {
 	}
 }
 
+// holed is a lower of which a byte cannot be read.
+type holed struct {
+	pattern
+	bad int64
+}
+
+var errBad = errors.New("bad sector")
+
+func (h holed) ReadAt(b []byte, off int64) (int, error) {
+	if n := h.bad - off; 0 <= n && n < int64(len(b)) {
+		n, _ := h.pattern.ReadAt(b[:n], off)
+		return n, errBad
+	}
+	return h.pattern.ReadAt(b, off)
+}
+
+// TestCacheReadsAroundErrors: what cannot be read is no reason not to read what
+// lies beside it.
+func TestCacheReadsAroundErrors(t *testing.T) {
+	lower := holed{pattern{1 << 20}, 9000}
+	c, err := NewCache(lower, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got, want := make([]byte, 4096), make([]byte, 4096)
+	for _, off := range []int64{4096, 3 * 4096, 5000} {
+		n, err := c.ReadAt(got, off)
+		m, wantErr := lower.ReadAt(want, off)
+		if n != m || !errors.Is(err, wantErr) || !bytes.Equal(got[:n], want[:m]) {
+			t.Errorf("at %d it read %d bytes, %v; want %d, %v", off, n, err, m, wantErr)
+		}
+	}
+}
+
 // brokenFile cannot be written.
 type brokenFile struct{ File }
 

@@ -32,7 +32,7 @@ to fetch, whether the workspace can be run off line, and with which versions its
 well, or failed. Of one that runs before all of its files are here it shows how much is, and
 when the rest will be. Sizes of layers are those of files,
 before compression; what the home takes of the disk is told as it is. Without a connection it goes by what was last heard.
-A home that belongs to no server has only the state of its workspaces to tell.`,
+A home that belongs to no server tells of its workspaces and of its disk.`,
 		Example: `  satchel status
   satchel status --json`,
 		Args: args(cobra.NoArgs),
@@ -92,7 +92,11 @@ func (h *home) statusAlone(ctx context.Context) (st device.Status, err error) {
 		if err != nil {
 			return st, err
 		}
-		st.Workspaces = append(st.Workspaces, device.WorkspaceStatus{Name: name, Ready: !head.Version.IsZero(), Layers: []device.LayerStatus{}})
+		ws := device.WorkspaceStatus{Name: name, Ready: !head.Version.IsZero(), Layers: []device.LayerStatus{}}
+		if rec, err := h.workspaces.LoadSession(name); err == nil {
+			ws.Suspended = rec.State == workspace.Suspended
+		}
+		st.Workspaces = append(st.Workspaces, ws)
 	}
 	return st, nil
 }

@@ -50,9 +50,14 @@ func (d *Device) Evict(ctx context.Context, budget int64, trial bool) (Eviction,
 	})
 }
 
-// evictFor gives up old versions for bytes on disk that are to come.
+// evictFor gives up old versions for bytes on disk that are to come, if that
+// makes enough room.
 func (d *Device) evictFor(ctx context.Context, bytes int64) (Eviction, error) {
-	return d.evict(ctx, false, func(at syncer.Disk) int64 { return bytes - at.Room() })
+	want := func(at syncer.Disk) int64 { return bytes - at.Room() }
+	if e, err := d.evict(ctx, true, want); err != nil || e.Lacking > 0 {
+		return Eviction{}, err
+	}
+	return d.evict(ctx, false, want)
 }
 
 // evict gives up old versions until as much is free as is wanted of a disk.

@@ -20,15 +20,19 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (e Eviction, 
 	if !errors.Is(err, repo.ErrPartial) {
 		return e, err
 	}
-	err = d.fetchOld(ctx, layer, at)
-	var short *noRoom
-	if !errors.As(err, &short) {
-		return e, err
+	for range evictions { // what is given up may be a part of what is to come
+		err = d.fetchOld(ctx, layer, at)
+		var short *noRoom
+		if !errors.As(err, &short) {
+			return e, err
+		}
+		more, evictErr := d.evictFor(ctx, short.need)
+		e.Evicted, e.Freed = append(e.Evicted, more.Evicted...), e.Freed+more.Freed
+		if evictErr != nil || len(more.Evicted) == 0 {
+			return e, errors.Join(err, evictErr)
+		}
 	}
-	if e, err = d.evictFor(ctx, short.need); err != nil {
-		return e, err
-	}
-	return e, d.fetchOld(ctx, layer, at)
+	return e, err
 }
 
 func (d *Device) fetchOld(ctx context.Context, layer string, at repo.Resolved) (err error) {

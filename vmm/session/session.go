@@ -91,7 +91,7 @@ type Session struct {
 	endReads    func() error  // of that image's contents
 	fingerprint string        // of the machine
 	power       sync.Mutex    // held by who stops or suspends the machine
-	late        chan struct{} // guarded by power: closed when a guest goes on whose disk had waited
+	late        chan struct{} // guarded by capture: closed when the guest has gone on after all; see goOnLate
 	suspended   bool          // guarded by capture: the record says so
 	awoken      chan struct{} // closed when a resumed guest has been told; nil: it was booted
 	wasReady    bool          // when it was suspended
@@ -210,6 +210,9 @@ func (s *Session) Capture(ctx context.Context) (got Captured, err error) {
 		return got, errors.New("the guest has ended: what it changed is captured as its session ends")
 	default:
 	}
+	if err := s.wentOn(ctx); err != nil { // it thaws the disk, and must not do so in the midst of this
+		return got, err
+	}
 	copied := s.delta + ".live"
 	defer os.Remove(copied)
 	if err := s.frozenCopy(ctx, copied); err != nil {
@@ -292,6 +295,9 @@ func (s *Session) supervise(ctx context.Context) {
 	}
 	if s.rec != nil {
 		s.capture.Lock()
+		if s.late != nil {
+			<-s.late
+		}
 		var captureErr error
 		if s.suspended {
 			end.How = string(workspace.Suspended)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -135,6 +136,11 @@ func (s *Session) stand(ctx context.Context) error {
 	if err := s.still(ctx); err != nil {
 		return err
 	}
+	if s.top != nil { // QEMU has it flushed when it stops the machine, and has ten seconds for that
+		if err := s.top.Flush(); err != nil {
+			return fmt.Errorf("suspend %s: %w", s.name, err)
+		}
+	}
 	begun := time.Now()
 	if s.agent != nil {
 		freezing, cancel := context.WithTimeout(ctx, frozen)
@@ -160,37 +166,51 @@ func (s *Session) stand(ctx context.Context) error {
 }
 
 // ErrDiskWaits reports a guest that cannot be suspended since its disk waits:
-// for what has not arrived from the server, or for room. QEMU stops no machine
-// before its disk has answered, and hears of nothing else meanwhile.
+// for what has not arrived from the server, or for room. QEMU stops the
+// processors at once, but is done only when the disk has answered, and hears of
+// nothing else meanwhile.
 var ErrDiskWaits = errors.New("the guest's disk waits, for the network or for room on this computer's disk")
 
 // still refuses a guest whose disk waits.
 func (s *Session) still(ctx context.Context) error {
-	if s.late != nil {
-		select {
-		case <-s.late:
-			s.late = nil
-		case <-time.After(slow):
-			return fmt.Errorf("suspend %s: %w: try again when it goes on", s.name, ErrDiskWaits)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if waits := s.image.Waits(); waits > slow {
-		return fmt.Errorf("suspend %s: %w, since %.0f s: try again when it goes on", s.name, ErrDiskWaits, waits.Seconds())
+	waiting, cancel := context.WithTimeout(ctx, slow)
+	defer cancel()
+	if err := s.wentOn(waiting); err != nil || s.waits() {
+		return cmp.Or(ctx.Err(), fmt.Errorf("suspend %s: %w: try again when it goes on", s.name, ErrDiskWaits))
 	}
 	return nil
 }
 
-// goOnLate lets a guest go on that QEMU will stop once its disk has answered.
+// wentOn waits until a guest has gone on that was to stand still while its disk
+// waited.
+func (s *Session) wentOn(ctx context.Context) error {
+	if s.late == nil {
+		return nil
+	}
+	select {
+	case <-s.late:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// goOnLate lets a guest go on once its disk has answered, until when QEMU is
+// about to stop it.
 func (s *Session) goOnLate(ctx context.Context) {
 	late := make(chan struct{})
 	s.late = late
 	go func() {
 		defer close(late)
-		if err := s.machine.Resume(ctx); err == nil { // else the machine has ended
-			if err := s.goOn(ctx); err != nil {
-				s.host.note("the guest of %s went on, but: %v", s.name, err)
+		err := s.machine.Resume(ctx)
+		if err == nil {
+			err = s.goOn(ctx)
+		}
+		select {
+		case <-s.machine.Exited():
+		default:
+			if err != nil {
+				s.host.note("the guest of %s was stopped while its disk waited, and may stand still: %v", s.name, err)
 			}
 		}
 	}()

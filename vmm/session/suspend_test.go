@@ -359,11 +359,16 @@ func (b *bench) movedHead() {
 // A gate holds reads up while it is shut.
 type gate struct {
 	store.Getter
-	open atomic.Pointer[chan struct{}]
+	open  atomic.Pointer[chan struct{}]
+	holds chan struct{} // something is sent for each read that is held up
 }
 
 func (g *gate) Get(ctx context.Context, id store.ID) ([]byte, error) {
 	if open := g.open.Load(); open != nil {
+		select {
+		case g.holds <- struct{}{}:
+		default:
+		}
 		select {
 		case <-*open:
 		case <-ctx.Done():
@@ -375,16 +380,23 @@ func (g *gate) Get(ctx context.Context, id store.ID) ([]byte, error) {
 
 // shut shuts the gate, and returns what opens it.
 func (g *gate) shut() (open func()) {
+	select {
+	case <-g.holds:
+	default:
+	}
 	c := make(chan struct{})
 	g.open.Store(&c)
-	return func() { close(c) }
+	return func() {
+		g.open.Store(nil)
+		close(c)
+	}
 }
 
 // TestSuspendWhileDiskWaits suspends a guest whose disk waits for what has not
 // arrived: it cannot be, and goes on when it has arrived.
 func TestSuspendWhileDiskWaits(t *testing.T) {
 	b := newBench(t)
-	g := &gate{Getter: b.Store}
+	g := &gate{Getter: b.Store, holds: make(chan struct{}, 1)}
 	b.Contents = g
 	s := b.run("ana", false)
 	b.guest(s, counts)
@@ -405,12 +417,13 @@ func TestSuspendWhileDiskWaits(t *testing.T) {
 			}
 			read <- err
 		}()
-		for s.image.Waits() <= tt.age {
-			select {
-			case err := <-read:
-				t.Fatalf("the guest reads what cannot be read: %v", err)
-			case <-time.After(10 * time.Millisecond):
-			}
+		select {
+		case <-g.holds:
+		case err := <-read:
+			t.Fatalf("the guest reads what cannot be read: %v", err)
+		}
+		for s.image.Waits() < tt.age {
+			time.Sleep(10 * time.Millisecond)
 		}
 		if tt.age > slow && !s.waits() {
 			t.Error("the session does not know that it waits")

@@ -105,7 +105,7 @@ func (s *Session) watch(ctx context.Context) {
 		defer cancel()
 		err := s.trial.mark(timed, s)
 		if timed.Err() != nil && err != nil {
-			err = fmt.Errorf("it took longer than %v: %w; its last words:\n%s", within, err, s.lastWords())
+			err = fmt.Errorf("it took longer than %v: %w; its last words:\n%s", within, context.Cause(timed), s.lastWords())
 		}
 		if err := s.judge(err); err != nil {
 			s.host.note("%v", err)
@@ -116,7 +116,7 @@ func (s *Session) watch(ctx context.Context) {
 // patience is done after so long a time, or with ctx. Times in which somebody waits
 // do not count: what a guest's disk waits for says nothing of the guest.
 func patience(ctx context.Context, within time.Duration, waits func() bool) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	tick := time.NewTicker(min(within, time.Second)/4 + 1)
 	go func() {
 		defer tick.Stop()
@@ -130,13 +130,13 @@ func patience(ctx context.Context, within time.Duration, waits func() bool) (con
 				within -= time.Since(last)
 			}
 		}
-		cancel()
+		cancel(context.DeadlineExceeded)
 	}()
-	return ctx, cancel
+	return ctx, func() { cancel(nil) }
 }
 
 // slow is what a disk that waits for nothing takes for a request, at most.
-const slow = 3 * time.Second
+const slow = 5 * time.Second
 
 // waits reports whether the guest's disk waits, for what has not arrived from
 // the server or for room on the host's.

@@ -105,7 +105,7 @@ func (h *home) versions(ctx context.Context, name string) (pins []workspace.Pin,
 // host has a host read from here.
 func (r *arrival) host(h *session.Host) *session.Host {
 	if r.getter != nil {
-		h.Contents = r.getter
+		h.Contents, h.Waiting = r.getter, r.getter.Waiting
 	}
 	return h
 }

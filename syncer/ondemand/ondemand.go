@@ -249,6 +249,13 @@ func (g *Getter) wait(by int) {
 	}
 }
 
+// Waiting reports whether somebody waits for a chunk.
+func (g *Getter) Waiting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiting > 0
+}
+
 // Idle returns when nobody waits for a chunk. Whoever fetches what is not needed
 // at once calls it before each step, and so makes way.
 func (g *Getter) Idle(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -33,7 +34,8 @@ type remote struct {
 
 	mu    sync.Mutex
 	asked map[store.ID]int
-	other store.ID // if not zero, it comes instead of what was asked for
+	other store.ID      // if not zero, it comes instead of what was asked for
+	held  chan struct{} // if not nil, nothing comes before it is closed
 }
 
 func (r *remote) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID, frame func([]byte) error) error {
@@ -48,6 +50,9 @@ func (r *remote) Fetch(ctx context.Context, layer store.LayerID, ids []store.ID,
 		ids = []store.ID{r.other}
 	}
 	r.mu.Unlock()
+	if r.held != nil {
+		<-r.held
+	}
 	return r.st.Frames(ctx, ids, frame)
 }
 
@@ -156,6 +161,35 @@ func TestLend(t *testing.T) {
 		t.Errorf("chunks that no layer has: %v", err)
 	}
 	must(t, errors.Join(g.Close(), other.Close(), st.Close()))
+}
+
+func TestWaiting(t *testing.T) {
+	r, ids, dir := pair(t)
+	st, err := disk.Open(dir)
+	must(t, err)
+	r.held = make(chan struct{})
+	g := open(t, st, r)
+	if g.Waiting() {
+		t.Error("it waits for nothing")
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := g.Get(t.Context(), ids[0])
+		got <- err
+	}()
+	for !g.Waiting() { // or this hangs
+		select {
+		case err := <-got:
+			t.Fatalf("it had what cannot have come: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	close(r.held)
+	must(t, <-got)
+	if g.Waiting() {
+		t.Error("it has come, and somebody waits")
+	}
+	must(t, errors.Join(g.Close(), st.Close()))
 }
 
 func TestForged(t *testing.T) {

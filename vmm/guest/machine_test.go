@@ -182,7 +182,7 @@ func (m *machine) dial() *agent.Client {
 // end waits for the machine's end.
 func (m *machine) end() qemu.Exit {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
 	defer cancel()
 	exit, err := m.Wait(ctx)
 	if err != nil {

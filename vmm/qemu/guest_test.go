@@ -121,7 +121,7 @@ func awaitReady(t *testing.T, p *qemu.Process, console net.Conn) {
 	if err := p.Resume(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	console.SetReadDeadline(time.Now().Add(time.Minute))
+	console.SetReadDeadline(time.Now().Add(5 * time.Minute))
 	var got []byte
 	for b := make([]byte, 16); !strings.Contains(string(got), ready); {
 		n, err := console.Read(b)

@@ -44,7 +44,7 @@ func (p program) echo() program {
 // console types a byte and returns what the guest answers.
 func typed(t *testing.T, console net.Conn) string {
 	t.Helper()
-	console.SetDeadline(time.Now().Add(time.Minute))
+	console.SetDeadline(time.Now().Add(5 * time.Minute))
 	if _, err := console.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func TestFullHost(t *testing.T) {
 	if status, err := s.machine.Status(t.Context()); err != nil || status != "io-error" {
 		t.Errorf("the machine is %s, %v", status, err)
 	}
-	if !s.waits() {
+	if !s.stuck() {
 		t.Error("a guest that has no room does not wait")
 	}
 	must(t, os.Remove(filler))
@@ -100,7 +100,7 @@ func TestFullHost(t *testing.T) {
 	if out := b.guest(s, "sha256sum < /var/tmp/x | cmp - /var/tmp/sum; dmesg | grep -i 'i/o error\\|remounting' || true"); out != "" {
 		t.Errorf("the guest says %s", out)
 	}
-	if s.waits() {
+	if s.stuck() {
 		t.Error("the guest goes on, and waits")
 	}
 	b.stop(s, true)

@@ -16,6 +16,7 @@ import (
 	"satchel/layers/workspace"
 	"satchel/store"
 	"satchel/vmm/agent"
+	"satchel/vmm/nbd"
 )
 
 // derive makes a version of the guest's os layer from its tree as it first was,
@@ -204,7 +205,11 @@ func TestTrialStandsStill(t *testing.T) {
 	const within = 40 * time.Millisecond
 	var waits atomic.Bool
 	waits.Store(true)
-	ctx, cancel := patience(t.Context(), within, waits.Load)
+	h := newHouse(t)
+	h.Waiting = waits.Load
+	s := h.newSession("ana", nil)
+	s.image = nbd.NewServer("", zeroLower(4096), nbd.Options{})
+	ctx, cancel := patience(t.Context(), within, s.waits)
 	defer cancel()
 	time.Sleep(10 * within)
 	if ctx.Err() != nil {

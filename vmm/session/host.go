@@ -47,6 +47,9 @@ type Host struct {
 	// Contents reads chunks that may have to be fetched first. Nil: all are in
 	// the store.
 	Contents store.Getter
+	// Waiting reports whether somebody waits for Contents to come from elsewhere.
+	// Nil: nobody ever does.
+	Waiting func() bool
 	// Note tells a person what is going on, a line a call. Nil: silence.
 	Note func(format string, args ...any)
 

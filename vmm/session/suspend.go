@@ -175,7 +175,7 @@ var ErrDiskWaits = errors.New("the guest's disk waits, for the network or for ro
 func (s *Session) still(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, slow)
 	defer cancel()
-	if err := s.wentOn(waiting); err != nil || s.waits() {
+	if err := s.wentOn(waiting); err != nil || s.stuck() {
 		return cmp.Or(ctx.Err(), fmt.Errorf("suspend %s: %w: try again when it goes on", s.name, ErrDiskWaits))
 	}
 	return nil

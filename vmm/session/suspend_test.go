@@ -425,7 +425,7 @@ func TestSuspendWhileDiskWaits(t *testing.T) {
 		for s.image.Waits() < tt.age {
 			time.Sleep(10 * time.Millisecond)
 		}
-		if tt.age > slow && !s.waits() {
+		if tt.age > slow && !s.stuck() {
 			t.Error("the session does not know that it waits")
 		}
 		if _, err := s.Suspend(t.Context()); !errors.Is(err, ErrDiskWaits) {

@@ -138,9 +138,14 @@ func patience(ctx context.Context, within time.Duration, waits func() bool) (con
 // slow is what a disk that waits for nothing takes for a request, at most.
 const slow = 5 * time.Second
 
-// waits reports whether the guest's disk waits, for what has not arrived from
-// the server or for room on the host's.
-func (s *Session) waits() bool { return s.image.Waits() > slow || s.full.waits() }
+// stuck reports whether the guest's disk waits for long, for what has not arrived
+// from the server or for room on the host's.
+func (s *Session) stuck() bool { return s.image.Waits() > slow || s.full.waits() }
+
+// waits reports the same, and waits for the server however short.
+func (s *Session) waits() bool {
+	return s.stuck() || s.host.Waiting != nil && s.host.Waiting()
+}
 
 // judge notes the verdict down, durably, before anything follows from it. A
 // guest that has failed is ended if there are versions to go back to; otherwise

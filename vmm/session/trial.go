@@ -312,13 +312,13 @@ var _ io.Writer = (*tail)(nil)
 // runsFor is the mark of a guest without an agent: its machine runs that long.
 func runsFor(d time.Duration) mark {
 	return func(ctx context.Context, s *Session) error {
+		ran, cancel := patience(ctx, d, s.waits)
+		defer cancel()
 		select {
-		case <-time.After(d):
-			return nil
+		case <-ran.Done():
+			return ctx.Err()
 		case <-s.machine.Exited():
 			return fmt.Errorf("the guest ended before it had run for %v; its last words:\n%s", d, s.lastWords())
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

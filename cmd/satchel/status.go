@@ -62,13 +62,15 @@ func (h *home) status(c *cobra.Command, a *app) (st stands, err error) {
 	if err != nil {
 		return st, err
 	}
-	for _, ws := range st.Workspaces {
+	for i := range st.Workspaces {
+		ws := &st.Workspaces[i]
 		if st.Health[ws.Name], err = h.workspaces.LoadHealth(ws.Name); err != nil {
 			return st, err
 		}
 		if st.States[ws.Name], err = h.state(c, ws.Name); err != nil {
 			return st, err
 		}
+		ws.Suspended = st.States[ws.Name] == string(workspace.Suspended)
 	}
 	return st, nil
 }
@@ -92,11 +94,7 @@ func (h *home) statusAlone(ctx context.Context) (st device.Status, err error) {
 		if err != nil {
 			return st, err
 		}
-		ws := device.WorkspaceStatus{Name: name, Ready: !head.Version.IsZero(), Layers: []device.LayerStatus{}}
-		if rec, err := h.workspaces.LoadSession(name); err == nil {
-			ws.Suspended = rec.State == workspace.Suspended
-		}
-		st.Workspaces = append(st.Workspaces, ws)
+		st.Workspaces = append(st.Workspaces, device.WorkspaceStatus{Name: name, Ready: !head.Version.IsZero(), Layers: []device.LayerStatus{}})
 	}
 	return st, nil
 }

@@ -20,10 +20,10 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (e Eviction, 
 	if !errors.Is(err, repo.ErrPartial) {
 		return e, err
 	}
-	for range evictions { // what is given up may be a part of what is to come
+	for try := 0; ; try++ { // what is given up may be a part of what is to come
 		err = d.fetchOld(ctx, layer, at)
 		var short *noRoom
-		if !errors.As(err, &short) {
+		if !errors.As(err, &short) || try == evictions {
 			return e, err
 		}
 		more, evictErr := d.evictFor(ctx, short.need)
@@ -32,7 +32,6 @@ func (d *Device) Fetch(ctx context.Context, layer, version string) (e Eviction, 
 			return e, errors.Join(err, evictErr)
 		}
 	}
-	return e, err
 }
 
 func (d *Device) fetchOld(ctx context.Context, layer string, at repo.Resolved) (err error) {

@@ -172,13 +172,7 @@ func (g *Getter) Lend(ctx context.Context, ids []store.ID, use func(chunks [][]b
 	if lent || !errors.Is(err, store.ErrNotExist) {
 		return err
 	}
-	chunks := make([][]byte, len(ids))
-	for i, id := range ids {
-		if chunks[i], err = g.Get(ctx, id); err != nil {
-			return err
-		}
-	}
-	return use(chunks)
+	return store.GiveAll(ctx, g, ids, use)
 }
 
 // note remembers that a chunk was read, and reports whether that was the first

@@ -202,9 +202,9 @@ func (s *Session) goOnLate(ctx context.Context) {
 	s.late = late
 	go func() {
 		defer close(late)
-		err := s.machine.Resume(ctx)
+		err := s.machine.Resume(ctx) // however long that takes
 		if err == nil {
-			err = s.goOn(ctx)
+			err = s.goOn(ctx) // which resumes it again, to no effect
 		}
 		select {
 		case <-s.machine.Exited():

@@ -105,7 +105,7 @@ func (s *Session) watch(ctx context.Context) {
 		defer cancel()
 		err := s.trial.mark(timed, s)
 		if timed.Err() != nil && err != nil {
-			err = fmt.Errorf("it took longer than %v: %w; its last words:\n%s", within, context.Cause(timed), s.lastWords())
+			err = fmt.Errorf("it took longer than %v: %w; its last words:\n%s", within, err, s.lastWords())
 		}
 		if err := s.judge(err); err != nil {
 			s.host.note("%v", err)
@@ -116,7 +116,7 @@ func (s *Session) watch(ctx context.Context) {
 // patience is done after so long a time, or with ctx. Times in which somebody waits
 // do not count: what a guest's disk waits for says nothing of the guest.
 func patience(ctx context.Context, within time.Duration, waits func() bool) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	tick := time.NewTicker(min(within, time.Second)/4 + 1)
 	go func() {
 		defer tick.Stop()
@@ -130,9 +130,9 @@ func patience(ctx context.Context, within time.Duration, waits func() bool) (con
 				within -= time.Since(last)
 			}
 		}
-		cancel(context.DeadlineExceeded)
+		cancel()
 	}()
-	return ctx, func() { cancel(nil) }
+	return ctx, cancel
 }
 
 // slow is what a disk that waits for nothing takes for a request, at most.
